@@ -1,0 +1,29 @@
+//! The resources Portcullis reads, exactly as they arrive.
+//!
+//! - [`networking`], [`mesh`] and [`core`]: one Rust type for each resource, with every field of its schema. Nothing
+//!   is judged and no default is applied; what is absent is `None` or empty.
+//! - [`Object`], [`Resource`], [`Meta`]: what all of them have in common.
+//! - [`load()`]: text to objects, and [`Finding`]s for what could not be read.
+//! - [`schema`]: every field with its type and meaning, and the custom resource definitions, derived from the types.
+//!
+//! The crate depends on no clock, no file and no network.
+
+pub mod core;
+mod duration;
+mod finding;
+pub mod load;
+pub mod mesh;
+mod meta;
+pub mod networking;
+mod object;
+pub mod schema;
+mod timestamp;
+pub mod wire;
+
+pub use finding::{Code, Finding, Severity};
+pub use load::{Loaded, from_json_value, load};
+pub use meta::{Condition, DEFAULT_NAMESPACE, Meta, ObjectRef, Origin, Resource, Timestamp};
+pub use object::{
+    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Kind, Mesh, Namespace, Object, Pod,
+    Secret, Service, ServiceEntry, Unsupported, VirtualService, WorkloadEntry,
+};

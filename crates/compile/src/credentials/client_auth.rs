@@ -1,0 +1,125 @@
+//! What a server asks of its clients' certificates.
+
+use std::sync::Arc;
+
+use portcullis_api::networking::{ServerTlsMode, ServerTlsSettings};
+use portcullis_snapshot::tls::ClientCertificate;
+use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
+
+use super::Failure;
+use super::cache::{Digest, Fingerprint};
+use super::secret::{AuthorityText, Problem, Secrets};
+use crate::certificates::{Authorities, ClientVerifier, Pins};
+
+/// What a server asks of its clients' certificates, not yet parsed.
+pub(super) struct ClientAuth<'a> {
+    demand: ClientCertificate,
+    /// `None`: any chain is trusted, or no certificate is asked for.
+    authorities: Option<AuthorityText<'a>>,
+    settings: &'a ServerTlsSettings,
+}
+
+impl<'a> ClientAuth<'a> {
+    /// Finds what the mode needs; `credential` is the first Secret named.
+    ///
+    /// # Errors
+    /// The field and what is wrong with what it names.
+    pub(super) fn gather(
+        settings: &'a ServerTlsSettings,
+        credential: &str,
+        secrets: &Secrets<'a>,
+    ) -> Result<Self, (&'static str, Problem)> {
+        let demand = match settings.mode {
+            Some(ServerTlsMode::Mutual) => ClientCertificate::Required,
+            Some(ServerTlsMode::OptionalMutual) => ClientCertificate::Optional,
+            _ => ClientCertificate::NotRequested,
+        };
+        let trusts_any = settings.insecure_skip_verify == Some(true);
+        let authorities = match settings.ca_cert_credential_name.as_deref().filter(|name| !name.is_empty()) {
+            _ if demand == ClientCertificate::NotRequested || trusts_any => None,
+            Some(name) => {
+                Some(secrets.named_authorities(name).map_err(|problem| ("caCertCredentialName", problem))?)
+            }
+            None => Some(secrets.authorities(credential).map_err(|problem| ("credentialName", problem))?),
+        };
+        Ok(Self { demand, authorities, settings })
+    }
+
+    pub(super) fn demand(&self) -> ClientCertificate {
+        self.demand
+    }
+
+    /// A digest of everything that is asked: two chains with the same one admit the same clients.
+    pub(super) fn content(&self) -> Digest {
+        let asked = Fingerprint::new("clients").add(format!("{:?}", self.demand));
+        if self.demand == ClientCertificate::NotRequested {
+            return asked.finish();
+        }
+        let texts = self
+            .authorities
+            .iter()
+            .flat_map(|text| [text.source.as_bytes(), text.certificates, text.revoked.unwrap_or_default()]);
+        asked
+            .add_all(texts)
+            .add_all(&self.settings.subject_alt_names)
+            .add_all(&self.settings.verify_certificate_spki)
+            .add_all(&self.settings.verify_certificate_hash)
+            .finish()
+    }
+
+    /// The verifier; `None` where no certificate is asked for.
+    pub(super) fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Failure> {
+        let is_mandatory = match self.demand {
+            ClientCertificate::NotRequested => return Ok(None),
+            ClientCertificate::Optional => false,
+            ClientCertificate::Required => true,
+        };
+        let source = self.authorities.as_ref().map(|text| Arc::clone(&text.source)).unwrap_or_default();
+        let failed = |problem| Failure::unusable("credentialName", &source, &problem);
+        let authorities = self.authorities.as_ref();
+        let authorities = authorities.map(|text| Authorities::from_pem(text.certificates, text.revoked));
+        let authorities = authorities.transpose().map_err(failed)?;
+        let names = self.settings.subject_alt_names.clone();
+        let verifier = ClientVerifier::new(authorities, is_mandatory, names, self.pins()?, provider);
+        Ok(Some(Arc::new(verifier.map_err(failed)?)))
+    }
+
+    /// The digests of `verifyCertificateSpki` and `verifyCertificateHash`.
+    fn pins(&self) -> Result<Pins, Failure> {
+        let malformed = |field: &'static str| Failure {
+            field,
+            message: format!("{field} holds something that is not a SHA-256 digest"),
+            remedy: "write base64 for a public key, hexadecimal for a certificate",
+        };
+        let keys = self.settings.verify_certificate_spki.iter().map(|text| base64(text));
+        let certificates = self.settings.verify_certificate_hash.iter().map(|text| hexadecimal(text));
+        Ok(Pins {
+            keys: keys.collect::<Option<_>>().ok_or_else(|| malformed("verifyCertificateSpki"))?,
+            certificates: certificates
+                .collect::<Option<_>>()
+                .ok_or_else(|| malformed("verifyCertificateHash"))?,
+        })
+    }
+}
+
+fn base64(text: &str) -> Option<Vec<u8>> {
+    use ::base64::Engine as _;
+    let bytes = ::base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    (bytes.len() == DIGEST).then_some(bytes)
+}
+
+/// Hexadecimal, with colons between bytes or without.
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u32> =
+        text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> =
+        digits.chunks_exact(2).filter_map(|pair| u8::try_from(pair[0] * 16 + pair[1]).ok()).collect();
+    (digits.len() == 2 * DIGEST).then_some(bytes)
+}
+
+/// Bytes of a SHA-256 digest.
+const DIGEST: usize = 32;

@@ -1,0 +1,162 @@
+//! What a compilation must know of the world beside the objects.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, StoresServerSessions};
+
+use crate::credentials::cache::TlsCache;
+
+/// Everything outside the objects that a snapshot depends on.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Who this gateway is.
+    pub workload: GatewayWorkload,
+    /// Istio's root namespace; a mesh setting overrides it. Default `istio-system`.
+    pub root_namespace: String,
+    /// Suffix of Kubernetes names. Default `cluster.local`.
+    pub cluster_domain: String,
+    /// Outside Kubernetes: which port is bound for a declared one. `None`: as the workload's own Services
+    /// say, which are among the objects (Istio's `resolvePorts`).
+    pub ports: Option<PortMap>,
+    /// What TLS needs beside certificates.
+    pub tls: TlsEnvironment,
+    /// DNS answers so far; the names asked for stand in [`Compiled::wanted_names`](crate::Compiled).
+    pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// Only for telling which certificates have expired.
+    pub now: SystemTime,
+}
+
+/// The gateway workload as Istio would see its pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayWorkload {
+    /// Name of the workload.
+    pub name: String,
+    /// Namespace of the pod: where Secrets are looked up and whose `exportTo` counts.
+    pub namespace: String,
+    /// Labels of the pod, matched by Gateway selectors and `sourceLabels`.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for GatewayWorkload {
+    /// Istio's own ingress gateway.
+    fn default() -> Self {
+        let labels = [("istio", "ingressgateway"), ("app", "istio-ingressgateway")];
+        Self {
+            name: "istio-ingressgateway".to_owned(),
+            namespace: "istio-system".to_owned(),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        }
+    }
+}
+
+/// Which port is bound for a declared one, where no Service says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortMap {
+    /// Declared to bound.
+    pub map: BTreeMap<u16, u16>,
+    /// Added to ports that `map` does not name.
+    pub offset: u16,
+}
+
+impl PortMap {
+    /// The port to bind for `declared`; `None` when the offset leads beyond 65535.
+    #[must_use]
+    pub fn bound(&self, declared: u16) -> Option<u16> {
+        self.map.get(&declared).copied().or_else(|| declared.checked_add(self.offset))
+    }
+}
+
+/// What TLS needs beside certificates. All of it is shared by every chain, so that a session can be resumed
+/// on any worker and survives a new snapshot.
+#[derive(Debug, Clone)]
+pub struct TlsEnvironment {
+    /// Cryptography.
+    pub provider: Arc<CryptoProvider>,
+    /// Seals session tickets.
+    pub ticketer: Arc<dyn ProducesTickets>,
+    /// Keeps sessions of clients without tickets.
+    pub session_store: Arc<dyn StoresServerSessions>,
+    /// The operating system's authorities, loaded by the caller.
+    pub roots: Arc<RootCertStore>,
+    /// Configurations of earlier compilations.
+    pub cache: TlsCache,
+}
+
+impl TlsEnvironment {
+    /// An environment in which no session is resumed and no public authority is known: for looking at
+    /// configuration without serving it.
+    #[must_use]
+    pub fn without_resumption() -> Self {
+        Self {
+            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+            ticketer: Arc::new(NoTickets),
+            session_store: Arc::new(NoServerSessionStorage {}),
+            roots: Arc::new(RootCertStore::empty()),
+            cache: TlsCache::default(),
+        }
+    }
+}
+
+/// Seals nothing.
+#[derive(Debug)]
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+impl Environment {
+    /// Istio's defaults outside Kubernetes: the workload `istio-ingressgateway`, ports bound as declared.
+    #[must_use]
+    pub fn file_mode_default(tls: TlsEnvironment, now: SystemTime) -> Self {
+        Self {
+            workload: GatewayWorkload::default(),
+            root_namespace: "istio-system".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            ports: Some(PortMap::default()),
+            tls,
+            resolved: BTreeMap::new(),
+            now,
+        }
+    }
+
+    /// As [`file_mode_default`](Self::file_mode_default) without session resumption and at the beginning of
+    /// time, so that no test depends on today.
+    #[must_use]
+    pub fn for_tests() -> Self {
+        Self::file_mode_default(TlsEnvironment::without_resumption(), SystemTime::UNIX_EPOCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_mapped_then_offset() {
+        let ports = PortMap { map: BTreeMap::from([(80, 18080)]), offset: 20_000 };
+        assert_eq!(ports.bound(80), Some(18080));
+        assert_eq!(ports.bound(8080), Some(28080));
+        assert_eq!(ports.bound(60_000), None);
+        assert_eq!(PortMap::default().bound(443), Some(443));
+    }
+}

@@ -1,0 +1,172 @@
+//! The http rules of a VirtualService as routes for one Gateway (routing reference §2.4–2.9).
+
+mod action;
+mod cors;
+mod fault;
+mod forward;
+mod headers;
+mod matching;
+mod retry;
+
+use std::sync::Arc;
+
+use portcullis_api::networking::{HttpMatchRequest, HttpRetry};
+use portcullis_snapshot::Route;
+use portcullis_snapshot::action::{CorsPolicy, Fault, HeaderOps};
+use portcullis_snapshot::matcher::{PathMatch, RouteMatcher};
+use portcullis_snapshot::route::{Origin, RuleList};
+
+use crate::binding::Bound;
+use crate::clusters::Clusters;
+use crate::delegate::Rule;
+use crate::diagnostic::{Diagnostics, Reporter};
+use crate::environment::GatewayWorkload;
+use crate::objects::Key;
+
+/// For whom routes are made: they depend on the Gateway and on the port it declares.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// The Gateway.
+    pub(crate) gateway: &'a Key,
+    /// The declared port of the first server that fits.
+    pub(crate) port: u16,
+    /// Whether that server has a `tls` block.
+    pub(crate) tls: bool,
+}
+
+/// What making routes needs beside the rules.
+pub(crate) struct Maker<'m, 'a> {
+    /// The gateway itself, for `sourceLabels` and `sourceNamespace`.
+    pub(crate) workload: &'m GatewayWorkload,
+    /// The mesh's retry policy, where a rule has none.
+    pub(crate) mesh_retry: Option<&'m HttpRetry>,
+    /// Where destinations lead.
+    pub(crate) clusters: &'m Clusters<'a>,
+    /// Where problems go.
+    pub(crate) diagnostics: &'m mut Diagnostics,
+}
+
+impl Maker<'_, '_> {
+    /// The routes of one VirtualService for one Gateway, in order, up to the first that takes everything.
+    pub(crate) fn routes(&mut self, bound: &Bound<'_>, scope: &Scope<'_>) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for rule in &bound.rules {
+            self.add_rule(rule, scope, &mut routes);
+            if routes.last().is_some_and(is_catch_all) {
+                break;
+            }
+        }
+        routes
+    }
+
+    fn add_rule(&mut self, rule: &Rule<'_>, scope: &Scope<'_>, routes: &mut Vec<Route>) {
+        let Some(parts) = self.parts(rule, scope) else { return };
+        let path = format!("spec.http[{}]", rule.index);
+        if rule.http.matches.is_empty() {
+            let mut reporter = Reporter::new(self.diagnostics, rule.subject(), path);
+            routes.extend(parts.route(rule, None, RouteMatcher::default(), &mut reporter));
+            return;
+        }
+        for (index, entry) in rule.http.matches.iter().enumerate() {
+            let mut reporter = Reporter::new(self.diagnostics, rule.subject(), &*path);
+            let mut at_entry = reporter.at(format_args!("match[{index}]"));
+            if !matching::applies(entry, &rule.owner.meta.namespace, scope, self.workload, &mut at_entry) {
+                continue;
+            }
+            let Some(matcher) = matching::matcher(entry, &mut at_entry) else { continue };
+            routes.extend(parts.route(rule, Some((index, entry)), matcher, &mut reporter));
+            if routes.last().is_some_and(is_catch_all) {
+                return;
+            }
+        }
+    }
+
+    /// What all entries of a rule share; `None` when the rule cannot be used.
+    fn parts(&mut self, rule: &Rule<'_>, scope: &Scope<'_>) -> Option<Parts> {
+        let path = format!("spec.http[{}]", rule.index);
+        let http = &*rule.http;
+        let mut reporter = Reporter::new(self.diagnostics, rule.subject(), path);
+        action::check(http, &mut reporter)?;
+        let (request_headers, response_headers) =
+            headers::operations(http.headers.as_ref(), &mut reporter.at("headers"))?;
+        let cors = match &http.cors_policy {
+            Some(policy) => Some(Arc::new(cors::policy(policy, &mut reporter.at("corsPolicy"))?)),
+            None => None,
+        };
+        let fault = match &http.fault {
+            Some(fault) => fault::fault(fault, &mut reporter.at("fault"))?.map(Arc::new),
+            None => None,
+        };
+        let outcome = if let Some(redirect) = &http.redirect {
+            action::Outcome::Redirect(action::redirect(redirect, scope, &mut reporter.at("redirect"))?)
+        } else if let Some(response) = &http.direct_response {
+            action::Outcome::Respond(action::direct_response(response, &mut reporter.at("directResponse"))?)
+        } else {
+            forward::forward(rule, scope, self.mesh_retry, self.clusters, &mut reporter)?
+        };
+        Some(Parts { request_headers, response_headers, cors, fault, outcome })
+    }
+}
+
+/// Whether a route takes every request: what comes after it in the same VirtualService is dropped, and among
+/// several VirtualServices of one host it moves to the end.
+pub(crate) fn is_catch_all(route: &Route) -> bool {
+    let RouteMatcher { path, method, scheme, authority, headers, without, query } = &route.matcher;
+    let every_path = match path {
+        PathMatch::Any => true,
+        PathMatch::Prefix(prefix) | PathMatch::PrefixIgnoreCase(prefix) => &**prefix == "/",
+        PathMatch::Regex(regex) => regex.as_str() == "^(?:.*)$",
+        PathMatch::Exact(_) | PathMatch::ExactIgnoreCase(_) => false,
+    };
+    every_path
+        && method.is_none()
+        && scheme.is_none()
+        && authority.is_none()
+        && headers.is_empty()
+        && without.is_empty()
+        && query.is_empty()
+}
+
+/// A rule without its conditions.
+#[derive(Debug)]
+struct Parts {
+    request_headers: HeaderOps,
+    response_headers: HeaderOps,
+    cors: Option<Arc<CorsPolicy>>,
+    fault: Option<Arc<Fault>>,
+    outcome: action::Outcome,
+}
+
+impl Parts {
+    /// The route of one entry; `None` when its action does not go with its path condition.
+    fn route(
+        &self,
+        rule: &Rule<'_>,
+        entry: Option<(usize, &HttpMatchRequest)>,
+        matcher: RouteMatcher,
+        reporter: &mut Reporter<'_, '_>,
+    ) -> Option<Route> {
+        let action = self.outcome.action(&matcher.path, reporter)?;
+        let name = rule.http.name.clone().unwrap_or_default();
+        let name = match entry.and_then(|(_, entry)| entry.name.as_deref()).filter(|name| !name.is_empty()) {
+            Some(entry) => format!("{name}.{entry}"),
+            None => name,
+        };
+        let position = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        Some(Route {
+            name: name.into(),
+            origin: Origin {
+                list: RuleList::Http,
+                object: rule.object.clone(),
+                rule: position(rule.index),
+                entry: entry.map(|(index, _)| position(index)),
+            },
+            matcher,
+            action,
+            request_headers: self.request_headers.clone(),
+            response_headers: self.response_headers.clone(),
+            cors: self.cors.clone(),
+            fault: self.fault.clone(),
+        })
+    }
+}

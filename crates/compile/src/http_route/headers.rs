@@ -1,0 +1,120 @@
+//! Header operations.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::HeaderName;
+use portcullis_api::networking::{HeaderOperations, Headers};
+use portcullis_snapshot::action::HeaderOps;
+use portcullis_snapshot::template::{Template, TemplateError};
+
+use crate::diagnostic::{Code, Reporter};
+
+/// Operations on requests and on responses; `None` when one cannot be read.
+pub(super) fn operations(
+    headers: Option<&Headers>,
+    reporter: &mut Reporter<'_, '_>,
+) -> Option<(HeaderOps, HeaderOps)> {
+    let Some(headers) = headers else { return Some(Default::default()) };
+    let mut request = one_way(headers.request.as_ref(), &mut reporter.at("request"))?;
+    let response = one_way(headers.response.as_ref(), &mut reporter.at("response"))?;
+    // Only a request has an authority; of two operations on it, `set` counts.
+    request.authority = headers.request.as_ref().and_then(|operations| {
+        let authority = authority(&operations.set).or_else(|| authority(&operations.add))?;
+        // Istio hands it on as it is: no operators here.
+        Some(Template::Literal(Bytes::copy_from_slice(authority.as_bytes())))
+    });
+    Some((request, response))
+}
+
+fn one_way(operations: Option<&HeaderOperations>, reporter: &mut Reporter<'_, '_>) -> Option<HeaderOps> {
+    let Some(operations) = operations else { return Some(HeaderOps::default()) };
+    Some(HeaderOps {
+        remove: removed(&operations.remove, reporter)?,
+        set: written(&operations.set, "set", reporter)?,
+        add: written(&operations.add, "add", reporter)?,
+        authority: None,
+    })
+}
+
+fn authority(map: &BTreeMap<String, String>) -> Option<&str> {
+    let found = map
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host"));
+    found.map(|(_, value)| value.as_str()).find(|value| !value.is_empty())
+}
+
+/// Pseudo-headers and Host cannot be changed like others; Istio passes over them.
+fn is_internal(name: &str) -> bool {
+    name.starts_with(':') || name.eq_ignore_ascii_case("host")
+}
+
+fn removed(names: &[String], reporter: &mut Reporter<'_, '_>) -> Option<Vec<Box<str>>> {
+    let names = names.iter().enumerate().filter(|(_, name)| !is_internal(name));
+    let names = names.map(|(index, name)| {
+        let field = format!("remove[{index}]");
+        checked_name(name, &field, reporter).map(|name| name.as_str().into())
+    });
+    names.collect()
+}
+
+fn written(
+    map: &BTreeMap<String, String>,
+    operation: &str,
+    reporter: &mut Reporter<'_, '_>,
+) -> Option<Vec<(Bytes, Template)>> {
+    let mut all = Vec::with_capacity(map.len());
+    for (name, value) in map.iter().filter(|(name, _)| !is_internal(name)) {
+        let field = format!("{operation}[{name:?}]");
+        let name = checked_name(name, &field, reporter)?;
+        let name = Bytes::copy_from_slice(name.as_str().as_bytes());
+        match template(value, &field, reporter)? {
+            Value::Known(template) => all.push((name, template)),
+            Value::NotYet => {}
+        }
+    }
+    Some(all)
+}
+
+fn checked_name(name: &str, field: &str, reporter: &mut Reporter<'_, '_>) -> Option<HeaderName> {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(name) => Some(name),
+        Err(_) => {
+            reporter.refuse(field, format!("{name:?} is no header name"), "use letters, digits and hyphens")
+        }
+    }
+}
+
+/// A header's value.
+enum Value {
+    Known(Template),
+    /// It needs something we cannot give; the header is left as it is.
+    NotYet,
+}
+
+fn template(value: &str, field: &str, reporter: &mut Reporter<'_, '_>) -> Option<Value> {
+    // A line break would let a value write further headers (RFC 9110 §5.5).
+    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return reporter.refuse(field, "has a control character", "remove it");
+    }
+    match Template::parse(value) {
+        Ok(template) => Some(Value::Known(template)),
+        Err(TemplateError::Unknown(operator)) => {
+            reporter.report(
+                Code::FieldNotHonoured,
+                field,
+                format!("%{operator}% is accepted but not honoured yet, so the header is left alone"),
+                "write %% for a percent sign",
+            );
+            Some(Value::NotYet)
+        }
+        Err(TemplateError::Unterminated) => {
+            reporter.refuse(field, "has a percent sign without partner", "write %% for a percent sign")
+        }
+        Err(TemplateError::BadArgument(operator)) => reporter.refuse(
+            field,
+            format!("%{operator}% has a bad argument"),
+            "write it as %REQ(name)% or %REQ(name?other):length%",
+        ),
+    }
+}

@@ -1,0 +1,84 @@
+//! Objects to snapshot and diagnostics: total, deterministic, independent of the order of its input.
+//!
+//! [`compile`] is a pure function. It reads no file, no clock and no network: what it needs to know of the
+//! world stands in the [`Environment`]. It never fails: what cannot be used is left out (or answers 503, where
+//! Istio's gateway does) and is explained by a [`Diagnostic`] that names object, field and way out.
+
+mod binding;
+mod certificates;
+mod clusters;
+mod credentials;
+mod delegate;
+mod destination;
+mod diagnostic;
+mod environment;
+mod gateway;
+mod honoured;
+mod http_route;
+mod listeners;
+mod names;
+mod objects;
+mod port;
+mod re2;
+mod route_table;
+mod services;
+mod settings;
+mod shadow;
+mod sni;
+mod tcp_route;
+#[cfg(test)]
+mod testing;
+mod unhonoured;
+
+use std::collections::BTreeSet;
+
+use portcullis_snapshot::Snapshot;
+
+pub use credentials::cache::TlsCache;
+pub use diagnostic::{Code, Diagnostic};
+pub use environment::{Environment, GatewayWorkload, PortMap, TlsEnvironment};
+pub use honoured::{Honoured, honoured_fields};
+pub use objects::Objects;
+pub use portcullis_api::{ObjectRef, Origin, Severity};
+
+use crate::binding::Bindings;
+use crate::clusters::Clusters;
+use crate::diagnostic::Diagnostics;
+use crate::listeners::Builder;
+use crate::services::Services;
+
+/// What a compilation yields.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The routing state; its generation is 0, the publisher counts.
+    pub snapshot: Snapshot,
+    /// Everything worth saying about the objects, the worst first.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Host names whose addresses a cluster needs ([`Environment::resolved`]).
+    pub wanted_names: BTreeSet<String>,
+}
+
+/// Compiles `objects` for the gateway that `environment` describes.
+#[must_use]
+pub fn compile(objects: &Objects, environment: &Environment) -> Compiled {
+    let mut diagnostics = Diagnostics::default();
+    objects.report_duplicates(&mut diagnostics);
+    unhonoured::report(objects, &mut diagnostics);
+    unhonoured::report_kinds(objects, &mut diagnostics);
+    let services = Services::build(objects, environment, &mut diagnostics);
+    let clusters = Clusters::build(objects, environment, &services, &mut diagnostics);
+    let wanted_names = clusters.wanted_names().clone();
+    let ports = gateway::merge(objects, environment, &mut diagnostics);
+    let bindings = Bindings::new(objects, environment, &mut diagnostics);
+    let mut builder = Builder {
+        objects,
+        environment,
+        bindings: &bindings,
+        clusters: &clusters,
+        diagnostics: &mut diagnostics,
+    };
+    let listeners = builder.listeners(&ports);
+    let settings = settings::settings(objects, &mut diagnostics);
+    let snapshot = Snapshot { generation: 0, listeners, clusters: clusters.into_vec(), settings };
+    Compiled { snapshot, diagnostics: diagnostics.into_sorted(), wanted_names }
+}

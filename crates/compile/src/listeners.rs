@@ -1,0 +1,200 @@
+//! Merged ports as listeners with their filter chains (routing reference §1.5, §1.6).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_api::networking::HttpRetry;
+use portcullis_snapshot::listener::{ChainService, ChainTls, ListenerKey};
+use portcullis_snapshot::{FilterChain, Listener, RouteTable};
+
+use crate::binding::Bindings;
+use crate::clusters::Clusters;
+use crate::credentials;
+use crate::diagnostic::{Code, Diagnostics, Reporter};
+use crate::environment::Environment;
+use crate::gateway::{MergedPort, Role, Server};
+use crate::http_route::Maker;
+use crate::objects::Objects;
+use crate::route_table::route_table;
+use crate::settings;
+use crate::sni::Chains;
+use crate::tcp_route::TcpMaker;
+
+/// Turns merged ports into listeners.
+pub(crate) struct Builder<'b, 'a> {
+    pub(crate) objects: &'a Objects,
+    pub(crate) environment: &'b Environment,
+    pub(crate) bindings: &'b Bindings<'a>,
+    pub(crate) clusters: &'b Clusters<'a>,
+    pub(crate) diagnostics: &'b mut Diagnostics,
+}
+
+impl<'a> Builder<'_, 'a> {
+    /// The listeners, sorted by key. A port without any chain stays closed.
+    pub(crate) fn listeners(&mut self, ports: &BTreeMap<ListenerKey, MergedPort<'a>>) -> Vec<Arc<Listener>> {
+        let proxy_protocol = settings::proxy_protocol(self.objects);
+        let mut listeners = Vec::with_capacity(ports.len());
+        for (key, port) in ports {
+            let mut chains = Chains::default();
+            for server in &port.tls {
+                self.add_tls(server, &mut chains);
+            }
+            let plain = self.plain(key, &port.plain).or(chains.plain);
+            if plain.is_none() && chains.tls.is_empty() {
+                continue;
+            }
+            let address = key.bind.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
+            listeners.push(Arc::new(Listener {
+                bind: key.bind,
+                port: key.port,
+                name: format!("{address}_{}", key.port).into(),
+                plain,
+                tls: chains.tls,
+                proxy_protocol,
+            }));
+        }
+        listeners
+    }
+
+    /// The chain of the servers without TLS: any number of HTTP ones, or one TCP server.
+    fn plain(&mut self, key: &ListenerKey, servers: &[Server<'a>]) -> Option<Arc<FilterChain>> {
+        let first = servers.first()?;
+        let service = match first.role {
+            Role::Http => {
+                let servers: Vec<&Server<'a>> = servers.iter().collect();
+                ChainService::Http(Arc::new(self.table(format!("http.{}", key.port), &servers)))
+            }
+            _ => self.tcp(first)?,
+        };
+        Some(Arc::new(chain(first, ChainTls::None, service)))
+    }
+
+    fn add_tls(&mut self, server: &Server<'a>, chains: &mut Chains) {
+        let service = match server.role {
+            Role::Https => {
+                let (namespace, name) = &server.key;
+                let table = format!("https.{}.{}.{name}.{namespace}", server.declared, server.spec.port.name);
+                Some(ChainService::Http(Arc::new(self.table(table, &[server]))))
+            }
+            Role::TlsTcp => self.tcp(server),
+            Role::Passthrough => {
+                self.add_passthrough(server, chains);
+                None
+            }
+            Role::Http | Role::Tcp => None,
+        };
+        let Some(service) = service else { return };
+        if server.role == Role::TlsTcp && looks_like_postgresql(server) {
+            self.report_channel_binding(server);
+        }
+        let chain = Arc::new(chain(server, self.server_tls(server), service));
+        for name in server.server_names() {
+            let mut reporter = Reporter::new(self.diagnostics, server.subject(), server.field("hosts"));
+            chains.add(name, &chain, &mut reporter);
+        }
+    }
+
+    fn add_passthrough(&mut self, server: &Server<'a>, chains: &mut Chains) {
+        let routes = self.tcp_maker().tls(server);
+        if routes.is_empty() {
+            self.report_without_route(server, "tls");
+        }
+        for sni in routes {
+            let Some(bound) = self.bindings.at(sni.bound) else { continue };
+            let mut reporter = Reporter::new(self.diagnostics, bound.subject(), sni.field);
+            if let Some(taken) = chains.reserve(&sni.hosts) {
+                reporter.report(
+                    Code::DuplicateSniHost,
+                    "sniHosts",
+                    format!("the entry is skipped: an older rule of the same port has {taken:?}"),
+                    "take the host out of one of the two rules",
+                );
+                continue;
+            }
+            let chain = Arc::new(chain(server, ChainTls::None, ChainService::Tcp(Arc::new(sni.route))));
+            // A bare `*` lifts the condition for the whole entry, and with it the need for TLS (Envoy).
+            let every = sni.hosts.iter().any(|host| host == "*");
+            if every && chains.plain.is_none() {
+                chains.plain = Some(Arc::clone(&chain));
+            }
+            let names = if every { vec!["*"] } else { sni.hosts.iter().map(String::as_str).collect() };
+            for name in names {
+                chains.add(name, &chain, &mut reporter.at("sniHosts"));
+            }
+        }
+    }
+
+    fn table(&mut self, name: String, servers: &[&Server<'a>]) -> RouteTable {
+        let mesh = settings::mesh(self.objects);
+        let mesh_retry: Option<&HttpRetry> =
+            mesh.and_then(|mesh| mesh.spec.default_http_retry_policy.as_ref());
+        let mut maker = Maker {
+            workload: &self.environment.workload,
+            mesh_retry,
+            clusters: self.clusters,
+            diagnostics: self.diagnostics,
+        };
+        route_table(name, servers, self.bindings, &mut maker)
+    }
+
+    fn tcp(&mut self, server: &Server<'a>) -> Option<ChainService> {
+        match self.tcp_maker().tcp(server) {
+            Some(route) => Some(ChainService::Tcp(Arc::new(route))),
+            None => {
+                self.report_without_route(server, "tcp");
+                None
+            }
+        }
+    }
+
+    fn tcp_maker(&mut self) -> TcpMaker<'_, 'a> {
+        TcpMaker { bindings: self.bindings, clusters: self.clusters, diagnostics: self.diagnostics }
+    }
+
+    fn server_tls(&mut self, server: &Server<'a>) -> ChainTls {
+        let Some(tls) = &server.spec.tls else { return ChainTls::None };
+        let protocols = match server.role {
+            Role::TlsTcp => credentials::TCP_PROTOCOLS,
+            _ => credentials::HTTP_PROTOCOLS,
+        };
+        let mut reporter = Reporter::new(self.diagnostics, server.subject(), server.field("tls"));
+        credentials::server_tls(tls, protocols, self.objects, self.environment, &mut reporter)
+    }
+
+    /// SCRAM-SHA-256-PLUS signs the certificate the client saw, which is the gateway's here (PostgreSQL
+    /// documentation, "SASL Authentication").
+    fn report_channel_binding(&mut self, server: &Server<'_>) {
+        self.diagnostics.report(
+            Code::ChannelBindingLost,
+            server.subject(),
+            server.field("tls.mode"),
+            "TLS ends at the gateway: PostgreSQL clients with channel_binding=require cannot log in, and those \
+             with channel_binding=prefer neither if the gateway speaks TLS to the server"
+                .to_owned(),
+            "use mode PASSTHROUGH, or channel_binding=disable in the clients".to_owned(),
+        );
+    }
+
+    fn report_without_route(&mut self, server: &Server<'_>, kind: &str) {
+        self.diagnostics.report(
+            Code::ServerWithoutRoute,
+            server.subject(),
+            format!("spec.servers[{}]", server.index),
+            format!(
+                "no VirtualService of this Gateway has a {kind} rule that fits, so nothing is served here"
+            ),
+            format!("bind a VirtualService with a {kind} rule to the Gateway"),
+        );
+    }
+}
+
+/// Nothing declares the protocol inside TLS; port and name are what people have.
+fn looks_like_postgresql(server: &Server<'_>) -> bool {
+    server.declared == 5432 || server.spec.port.name.to_ascii_lowercase().contains("postgres")
+}
+
+fn chain(server: &Server<'_>, tls: ChainTls, service: ChainService) -> FilterChain {
+    let place = server.place();
+    let name = format!("{}/{} {}", server.key.0, server.key.1, server.spec.port.name);
+    FilterChain { name: name.into(), origin: place.into(), declared_port: server.declared, tls, service }
+}

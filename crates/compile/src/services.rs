@@ -1,0 +1,136 @@
+//! The services that destinations can name: Kubernetes Services and ServiceEntries, with their endpoints.
+//!
+//! The registry holds what the gateway's namespace may see. Of several services with one host name a Kubernetes
+//! Service comes before a ServiceEntry, and the older before the younger (routing reference §4).
+
+mod entry;
+mod kubernetes;
+mod protocol;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portcullis_snapshot::cluster::{self as model, Workload};
+
+pub(crate) use self::protocol::Protocol;
+pub(crate) use self::workload::{Labels, contains};
+
+use crate::diagnostic::Diagnostics;
+use crate::environment::Environment;
+use crate::objects::Objects;
+
+/// Every service the gateway sees, by host.
+#[derive(Debug)]
+pub(crate) struct Services {
+    hosts: BTreeMap<Arc<str>, Vec<Arc<Service>>>,
+}
+
+/// One service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// Host, name and namespace, as metrics want them.
+    pub(crate) facts: Arc<model::Service>,
+    /// Its ports, in the order written; UDP ones too.
+    pub(crate) ports: Vec<Port>,
+    /// How its endpoints are found.
+    pub(crate) discovery: Discovery,
+    /// Names a server certificate may carry where no DestinationRule says.
+    pub(crate) subject_alt_names: Vec<String>,
+}
+
+/// A port of a service.
+#[derive(Debug)]
+pub(crate) struct Port {
+    /// As destinations name it.
+    pub(crate) number: u16,
+    /// What is spoken on it.
+    pub(crate) protocol: Protocol,
+    /// Who answers on it.
+    pub(crate) members: Vec<Member>,
+}
+
+/// How the endpoints of a service are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Discovery {
+    /// They are known.
+    Listed,
+    /// By names, of which every address is an endpoint.
+    Dns,
+    /// By one name, of which the first address is the only endpoint.
+    FirstOfDns,
+    /// The client's own destination, which a gateway does not have: there are none.
+    Passthrough,
+    /// It stands for the service of this host (`ExternalName`).
+    Alias(String),
+    /// By the name in each request (`DYNAMIC_DNS`), which no gateway route can use.
+    PerRequest,
+}
+
+/// One endpoint, or a name that stands for several.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) place: Place,
+    /// 0 for a unix socket.
+    pub(crate) port: u16,
+    /// At least 1.
+    pub(crate) weight: u32,
+    pub(crate) healthy: bool,
+    pub(crate) labels: Labels,
+    pub(crate) locality: Arc<str>,
+    pub(crate) workload: Arc<Workload>,
+}
+
+/// Where a member is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Ip(IpAddr),
+    Name(String),
+    /// A leading `@` is an abstract socket.
+    Unix(PathBuf),
+}
+
+impl Services {
+    /// Gathers the services of all objects.
+    pub(crate) fn build(objects: &Objects, environment: &Environment, diagnostics: &mut Diagnostics) -> Self {
+        let workloads = workload::Workloads::new(objects);
+        let mut hosts: BTreeMap<Arc<str>, Vec<Arc<Service>>> = BTreeMap::new();
+        let kubernetes = kubernetes::services(objects, environment, &workloads, diagnostics);
+        let entries = entry::services(objects, environment, &workloads);
+        for service in kubernetes.into_iter().chain(entries) {
+            let same_host = hosts.entry(Arc::clone(&service.facts.host)).or_default();
+            // In one namespace the first one holds the name alone.
+            if same_host.iter().all(|held| held.facts.namespace != service.facts.namespace) {
+                same_host.push(Arc::new(service));
+            }
+        }
+        Self { hosts }
+    }
+
+    /// The service a destination in `namespace` means by `host`: one of the same namespace, else any.
+    pub(crate) fn find(&self, host: &str, namespace: &str) -> Option<&Arc<Service>> {
+        let same_host = self.hosts.get(host)?;
+        let own = same_host.iter().find(|service| &*service.facts.namespace == namespace);
+        own.or_else(|| same_host.first())
+    }
+
+    /// Every service, by host, those that come first for a host first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.hosts.values().flatten()
+    }
+}
+
+impl Service {
+    /// The port a destination without port means: the only one, else that of the gateway's server.
+    pub(crate) fn default_port(&self, server_port: u16) -> u16 {
+        match self.ports.as_slice() {
+            [only] => only.number,
+            _ => server_port,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

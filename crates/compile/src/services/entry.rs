@@ -1,0 +1,179 @@
+//! ServiceEntries: services that Kubernetes does not know.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portcullis_api::networking::{Resolution, ServicePort, WorkloadEntrySpec};
+use portcullis_api::{ServiceEntry, WorkloadEntry};
+use portcullis_snapshot::cluster as model;
+
+use super::workload::{Known, Workloads};
+use super::{Discovery, Member, Place, Port, Protocol, Service};
+use crate::environment::Environment;
+use crate::names::visibility;
+use crate::objects::Objects;
+use crate::settings::mesh;
+
+/// Scheme of an endpoint address that is a socket.
+const UNIX: &str = "unix://";
+
+/// The services of all ServiceEntries the gateway sees, the oldest first, one for each host and namespace.
+pub(super) fn services(
+    objects: &Objects,
+    environment: &Environment,
+    workloads: &Workloads<'_>,
+) -> Vec<Service> {
+    let default =
+        mesh(objects).map(|mesh| mesh.spec.default_service_export_to.as_slice()).unwrap_or_default();
+    let viewer = environment.workload.namespace.as_str();
+    let mut visible: Vec<_> = objects
+        .service_entries
+        .values()
+        .filter(|entry| visibility(&entry.spec.export_to, default, &entry.meta.namespace, viewer).is_some())
+        .collect();
+    visible.sort_by(|one, other| one.meta.by_age(&other.meta));
+    merged(&visible, workloads)
+}
+
+/// One service for each host and namespace; a younger entry adds to an older one when both agree on how endpoints
+/// are found, on labels and on who sees them.
+fn merged(entries: &[&Arc<ServiceEntry>], workloads: &Workloads<'_>) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    let mut places: HashMap<(&str, &str), (usize, &ServiceEntry)> = HashMap::new();
+    for entry in entries {
+        for host in &entry.spec.hosts {
+            let key = (host.as_str(), entry.meta.namespace.as_str());
+            match places.get(&key) {
+                None => {
+                    places.insert(key, (services.len(), entry));
+                    services.push(service(entry, host, workloads));
+                }
+                Some((at, older)) if agree(older, entry) => {
+                    add(&mut services[*at], service(entry, host, workloads));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    services
+}
+
+fn agree(one: &ServiceEntry, other: &ServiceEntry) -> bool {
+    resolution(one) == resolution(other)
+        && one.meta.labels == other.meta.labels
+        && one.spec.export_to == other.spec.export_to
+}
+
+fn add(older: &mut Service, younger: Service) {
+    for port in younger.ports {
+        match older.ports.iter_mut().find(|held| held.number == port.number) {
+            Some(held) => held.members.extend(port.members),
+            None => older.ports.push(port),
+        }
+    }
+}
+
+fn resolution(entry: &ServiceEntry) -> Resolution {
+    entry.spec.resolution.unwrap_or(Resolution::None)
+}
+
+fn service(entry: &ServiceEntry, host: &str, workloads: &Workloads<'_>) -> Service {
+    let discovery = match resolution(entry) {
+        Resolution::None => Discovery::Passthrough,
+        Resolution::Static => Discovery::Listed,
+        Resolution::Dns => Discovery::Dns,
+        Resolution::DnsRoundRobin => Discovery::FirstOfDns,
+        Resolution::DynamicDns => Discovery::PerRequest,
+    };
+    let facts = model::Service {
+        host: host.into(),
+        name: host.into(),
+        namespace: entry.meta.namespace.as_str().into(),
+    };
+    let known = workload_members(entry, workloads);
+    let ports = entry.spec.ports.iter().filter_map(|written| {
+        let number = u16::try_from(written.number).ok().filter(|number| *number > 0)?;
+        let protocol = Protocol::named(written.protocol.as_deref().unwrap_or_default());
+        let mut members: Vec<_> =
+            known.iter().filter_map(|candidate| candidate.at(written, number)).collect();
+        let names_itself = matches!(discovery, Discovery::Dns | Discovery::FirstOfDns)
+            && entry.spec.endpoints.is_empty()
+            && entry.spec.workload_selector.is_none()
+            && !host.starts_with('*');
+        if names_itself {
+            let own = WorkloadEntrySpec { address: Some(host.to_owned()), ..WorkloadEntrySpec::default() };
+            let known = Known::labelled(own.labels.clone(), None, &entry.meta.namespace, None);
+            members.extend(member(&own, known, port_of(&own, written, number), true));
+        }
+        Some(Port { number, protocol, members })
+    });
+    let ports = ports.collect();
+    Service {
+        facts: Arc::new(facts),
+        ports,
+        discovery,
+        subject_alt_names: entry.spec.subject_alt_names.clone(),
+    }
+}
+
+/// A workload that is, on every port, an endpoint.
+struct Candidate {
+    spec: WorkloadEntrySpec,
+    known: Known,
+    healthy: bool,
+}
+
+impl Candidate {
+    fn at(&self, port: &ServicePort, number: u16) -> Option<Member> {
+        member(&self.spec, self.known.clone(), port_of(&self.spec, port, number), self.healthy)
+    }
+}
+
+/// The endpoints written in the entry, or those its selector picks.
+fn workload_members(entry: &ServiceEntry, workloads: &Workloads<'_>) -> Vec<Candidate> {
+    let namespace = entry.meta.namespace.as_str();
+    let Some(selector) = &entry.spec.workload_selector else {
+        let written = entry.spec.endpoints.iter().map(|spec| {
+            let known = Known::labelled(spec.labels.clone(), None, namespace, spec.locality.as_deref());
+            Candidate { spec: spec.clone(), known, healthy: true }
+        });
+        return written.collect();
+    };
+    let entries = workloads.entries_with(namespace, &selector.labels);
+    let entries = entries.map(|(entry, known)| Candidate {
+        spec: entry.spec.clone(),
+        known,
+        healthy: is_healthy(entry),
+    });
+    let pods = workloads.pods_with(namespace, &selector.labels);
+    let pods = pods.map(|(address, known)| Candidate {
+        spec: WorkloadEntrySpec { address: Some(address.to_string()), ..WorkloadEntrySpec::default() },
+        known: known.clone(),
+        healthy: true,
+    });
+    entries.chain(pods).collect()
+}
+
+/// The port at an endpoint: its own for the port's name, else the service's target, else the service's number.
+fn port_of(endpoint: &WorkloadEntrySpec, port: &ServicePort, number: u16) -> u16 {
+    let own = endpoint.ports.get(&port.name).or(port.target_port.as_ref());
+    own.and_then(|port| u16::try_from(*port).ok()).filter(|port| *port > 0).unwrap_or(number)
+}
+
+/// The member at the address of `spec`; `None` without one.
+pub(super) fn member(spec: &WorkloadEntrySpec, known: Known, port: u16, healthy: bool) -> Option<Member> {
+    let address = spec.address.as_deref().filter(|address| !address.is_empty())?;
+    let (place, port) = match (address.strip_prefix(UNIX), address.parse()) {
+        (Some(path), _) => (Place::Unix(path.into()), 0),
+        (None, Ok(ip)) => (Place::Ip(ip), port),
+        (None, Err(_)) => (Place::Name(address.trim_end_matches('.').to_ascii_lowercase()), port),
+    };
+    let Known { labels, locality, workload } = known;
+    let weight = spec.weight.unwrap_or_default().max(1);
+    Some(Member { place, port, weight, healthy, labels, locality, workload })
+}
+
+/// Whether the health checks of a WorkloadEntry, if there are any, say so.
+pub(super) fn is_healthy(entry: &WorkloadEntry) -> bool {
+    !entry.conditions.iter().any(|condition| condition.kind == "Healthy" && condition.status == "False")
+}

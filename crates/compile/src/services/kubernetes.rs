@@ -1,0 +1,229 @@
+//! Services of Kubernetes, with the endpoints of EndpointSlices, Endpoints objects and WorkloadEntries.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portcullis_api::core::{EndpointAddress, ObjectReference, ServicePort};
+use portcullis_api::wire::IntOrString;
+use portcullis_api::{EndpointSlice, Endpoints, Kind, Service as KubernetesService, WorkloadEntry};
+use portcullis_snapshot::cluster as model;
+
+use super::workload::{Known, Workloads};
+use super::{Discovery, Member, Place, Port, Protocol, Service, entry};
+use crate::diagnostic::{Code, Diagnostics, Subject};
+use crate::environment::Environment;
+use crate::names::{qualified, visibility};
+use crate::objects::{Key, Objects};
+use crate::settings::mesh;
+
+/// Label of an EndpointSlice with the name of its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Istio's `exportTo` for a Service, a comma list.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+/// The Services the gateway sees, the oldest first.
+pub(super) fn services(
+    objects: &Objects,
+    environment: &Environment,
+    workloads: &Workloads<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Service> {
+    let mut visible: Vec<_> =
+        objects.services.values().filter(|service| is_visible(service, objects, environment)).collect();
+    visible.sort_by(|one, other| one.meta.by_age(&other.meta));
+    let mut registry = Registry { slices: slices(objects), objects, workloads, diagnostics };
+    visible.into_iter().map(|service| registry.service(service, &environment.cluster_domain)).collect()
+}
+
+fn is_visible(service: &KubernetesService, objects: &Objects, environment: &Environment) -> bool {
+    let written = service.meta.annotations.get(EXPORT_TO).map(String::as_str).unwrap_or_default();
+    let names = written.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let export_to: Vec<String> = names.map(str::to_owned).collect();
+    let default =
+        mesh(objects).map(|mesh| mesh.spec.default_service_export_to.as_slice()).unwrap_or_default();
+    visibility(&export_to, default, &service.meta.namespace, &environment.workload.namespace).is_some()
+}
+
+/// EndpointSlices by the Service they belong to.
+fn slices(objects: &Objects) -> HashMap<(&str, &str), Vec<&Arc<EndpointSlice>>> {
+    let mut all: HashMap<_, Vec<_>> = HashMap::new();
+    for slice in objects.endpoint_slices.values() {
+        if let Some(service) = slice.meta.labels.get(SERVICE_NAME) {
+            all.entry((slice.meta.namespace.as_str(), service.as_str())).or_default().push(slice);
+        }
+    }
+    all
+}
+
+/// Everything a Service is put together from.
+struct Registry<'a, 'd> {
+    slices: HashMap<(&'a str, &'a str), Vec<&'a Arc<EndpointSlice>>>,
+    objects: &'a Objects,
+    workloads: &'a Workloads<'a>,
+    diagnostics: &'d mut Diagnostics,
+}
+
+impl Registry<'_, '_> {
+    fn service(&mut self, service: &KubernetesService, domain: &str) -> Service {
+        let (name, namespace) = (service.meta.name.as_str(), service.meta.namespace.as_str());
+        let external = service.spec.kind.as_deref() == Some("ExternalName");
+        let alias = service.spec.external_name.as_deref().filter(|_| external);
+        let discovery = match alias {
+            Some(target) => Discovery::Alias(qualified(target, namespace, domain).into_owned()),
+            None => Discovery::Listed,
+        };
+        let ports = service.spec.ports.iter().filter_map(|port| self.port(service, port)).collect();
+        let facts = model::Service {
+            host: format!("{name}.{namespace}.svc.{domain}").into(),
+            name: name.into(),
+            namespace: namespace.into(),
+        };
+        Service { facts: Arc::new(facts), ports, discovery, subject_alt_names: Vec::new() }
+    }
+
+    fn port(&mut self, service: &KubernetesService, port: &ServicePort) -> Option<Port> {
+        let number = u16::try_from(port.port).ok().filter(|number| *number > 0)?;
+        let protocol = Protocol::of_service_port(
+            port.protocol.as_deref(),
+            port.app_protocol.as_deref(),
+            port.name.as_deref(),
+        );
+        let mut members = match protocol {
+            Protocol::Udp => Vec::new(),
+            _ => self.members(service, port.name.as_deref().unwrap_or_default()),
+        };
+        members.extend(self.workload_entries(service, port, number));
+        Some(Port { number, protocol, members })
+    }
+
+    /// The endpoints of the port called `name`; two slices may have the same one.
+    fn members(&mut self, service: &KubernetesService, name: &str) -> Vec<Member> {
+        let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
+        let mut members = Vec::new();
+        match self.slices.get(&key).cloned() {
+            Some(slices) => {
+                for slice in slices {
+                    self.slice(slice, name, &mut members);
+                }
+            }
+            // Older clusters, and folders written by hand, have Endpoints alone.
+            None => {
+                let key: Key = (key.0.to_owned(), key.1.to_owned());
+                let endpoints = self.objects.endpoints.get(&key).cloned();
+                if let Some(endpoints) = endpoints {
+                    self.endpoints(&endpoints, name, &mut members);
+                }
+            }
+        }
+        members
+    }
+
+    fn slice(&mut self, slice: &EndpointSlice, name: &str, members: &mut Vec<Member>) {
+        if slice.spec.address_type == "FQDN" {
+            return;
+        }
+        let ports = slice.spec.ports.iter();
+        let Some(port) =
+            ports.filter(|port| port.name.as_deref().unwrap_or_default() == name).find_map(|port| port.port)
+        else {
+            return;
+        };
+        let Ok(port) = u16::try_from(port) else { return };
+        for endpoint in &slice.spec.endpoints {
+            let ready = endpoint.conditions.ready.unwrap_or(true);
+            // An endpoint that is not ready and about to end, or may be, gets nothing at all.
+            if !ready && endpoint.conditions.terminating.unwrap_or(true) {
+                continue;
+            }
+            let subject = Subject::new(Kind::EndpointSlice, slice);
+            for address in endpoint.addresses.iter().filter_map(|address| address.parse().ok()) {
+                let known = self.known(subject, &slice.meta.namespace, address, endpoint.target_ref.as_ref());
+                members.extend(known.map(|known| member(known, address, port, ready)));
+            }
+        }
+    }
+
+    fn endpoints(&mut self, endpoints: &Endpoints, name: &str, members: &mut Vec<Member>) {
+        let subject = Subject::new(Kind::Endpoints, endpoints);
+        for subset in &endpoints.spec.subsets {
+            let ports = subset.ports.iter();
+            let port = ports
+                .filter(|port| port.name.as_deref().unwrap_or_default() == name)
+                .find_map(|port| u16::try_from(port.port?).ok());
+            let Some(port) = port else { continue };
+            let mut add = |addresses: &[EndpointAddress], ready: bool| {
+                for address in addresses {
+                    let Ok(ip) = address.ip.parse() else { continue };
+                    let known =
+                        self.known(subject, &endpoints.meta.namespace, ip, address.target_ref.as_ref());
+                    members.extend(known.map(|known| member(known, ip, port, ready)));
+                }
+            };
+            add(&subset.addresses, true);
+            add(&subset.not_ready_addresses, false);
+        }
+    }
+
+    /// What is known about the workload at `address`; `None` holds the endpoint back until its Pod is seen, as Istio
+    /// does, since its labels decide which subset it is in.
+    fn known(
+        &mut self,
+        subject: Subject<'_>,
+        namespace: &str,
+        address: IpAddr,
+        target: Option<&ObjectReference>,
+    ) -> Option<Known> {
+        let pod = target.filter(|target| target.kind.as_deref() == Some("Pod"));
+        let Some(target) = pod else {
+            let known = self.workloads.pod_at(namespace, address);
+            return Some(known.unwrap_or_else(|| self.workloads.nothing()).clone());
+        };
+        let namespace = target.namespace.as_deref().unwrap_or(namespace);
+        let name = target.name.as_deref().unwrap_or_default();
+        let known = self.workloads.pod(namespace, name).cloned();
+        if known.is_none() {
+            self.diagnostics.report(
+                Code::ReferencedResourceNotFound,
+                subject,
+                "endpoints.targetRef",
+                format!("the endpoint {address} is not used until its Pod {namespace}/{name} is seen"),
+                "add the Pod, or leave targetRef out",
+            );
+        }
+        known
+    }
+
+    /// WorkloadEntries with the labels a Service selects are endpoints of it, too.
+    fn workload_entries(&self, service: &KubernetesService, port: &ServicePort, number: u16) -> Vec<Member> {
+        let selector = &service.spec.selector;
+        if selector.is_empty() {
+            return Vec::new();
+        }
+        let entries = self.workloads.entries_with(&service.meta.namespace, selector);
+        entries
+            .filter_map(|(entry, known)| {
+                let target = target_port(entry, port, number)?;
+                entry::member(&entry.spec, known, target, entry::is_healthy(entry))
+            })
+            .collect()
+    }
+}
+
+fn member(known: Known, address: IpAddr, port: u16, healthy: bool) -> Member {
+    let Known { labels, locality, workload } = known;
+    Member { place: Place::Ip(address), port, weight: 1, healthy, labels, locality, workload }
+}
+
+/// The port of a WorkloadEntry behind a Service's port; `None` if that names a port the entry does not have.
+fn target_port(entry: &WorkloadEntry, port: &ServicePort, number: u16) -> Option<u16> {
+    let named = |name: &str| entry.spec.ports.get(name).and_then(|port| u16::try_from(*port).ok());
+    if let Some(own) = port.name.as_deref().and_then(named) {
+        return Some(own);
+    }
+    match &port.target_port {
+        Some(IntOrString::String(name)) => named(name),
+        Some(IntOrString::Int(target)) if *target > 0 => u16::try_from(*target).ok(),
+        _ => Some(number),
+    }
+}

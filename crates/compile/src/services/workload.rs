@@ -1,0 +1,251 @@
+//! Pods and WorkloadEntries: labels for subsets and selectors, facts for metrics.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portcullis_api::{Pod, WorkloadEntry};
+use portcullis_snapshot::cluster::Workload;
+
+use crate::objects::Objects;
+
+/// Name of the cluster that Istio gives itself when nobody names it.
+const CLUSTER: &str = "Kubernetes";
+/// Istio's label for a Pod's locality, `region.zone.subzone`.
+const LOCALITY_LABEL: &str = "istio-locality";
+
+/// The labels of a member; shared, not copied.
+#[derive(Debug, Clone)]
+pub(crate) enum Labels {
+    None,
+    Pod(Arc<Pod>),
+    Own(Arc<BTreeMap<String, String>>),
+}
+
+impl Labels {
+    /// Whether every one of `wanted` is there.
+    pub(crate) fn contain(&self, wanted: &BTreeMap<String, String>) -> bool {
+        let own = match self {
+            Self::None => return wanted.is_empty(),
+            Self::Pod(pod) => &pod.meta.labels,
+            Self::Own(labels) => labels,
+        };
+        contains(own, wanted)
+    }
+}
+
+/// Whether `own` has every label of `wanted`.
+pub(crate) fn contains(own: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| own.get(key) == Some(value))
+}
+
+/// What is known about a workload behind endpoints.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) labels: Labels,
+    pub(crate) locality: Arc<str>,
+    pub(crate) workload: Arc<Workload>,
+}
+
+impl Known {
+    /// A workload of which nothing is known but that it is in the cluster.
+    fn nothing() -> Self {
+        let workload = Workload { cluster: CLUSTER.into(), ..Workload::default() };
+        Self { labels: Labels::None, locality: "".into(), workload: Arc::new(workload) }
+    }
+
+    /// A workload given by its labels.
+    pub(crate) fn labelled(
+        labels: BTreeMap<String, String>,
+        name: Option<&str>,
+        namespace: &str,
+        locality: Option<&str>,
+    ) -> Self {
+        let workload = Arc::new(facts(&labels, name, namespace));
+        let locality = locality.unwrap_or_default().into();
+        Self { labels: Labels::Own(Arc::new(labels)), locality, workload }
+    }
+
+    fn pod(pod: &Arc<Pod>) -> Self {
+        let labels = &pod.meta.labels;
+        let workload = facts(labels, Some(owner(pod)), &pod.meta.namespace);
+        let locality = labels.get(LOCALITY_LABEL).map(|text| text.replace('.', "/"));
+        Self {
+            labels: Labels::Pod(Arc::clone(pod)),
+            locality: locality.unwrap_or_default().into(),
+            workload: Arc::new(workload),
+        }
+    }
+}
+
+/// Pods by name and by address, and WorkloadEntries by namespace.
+pub(crate) struct Workloads<'a> {
+    objects: &'a Objects,
+    namespaces: HashMap<&'a str, Pods<'a>>,
+    /// Shared by all endpoints without a Pod, which may be many.
+    nothing: Known,
+}
+
+/// The Pods of one namespace.
+#[derive(Default)]
+struct Pods<'a> {
+    by_name: HashMap<&'a str, Known>,
+    by_address: HashMap<IpAddr, &'a str>,
+}
+
+impl<'a> Workloads<'a> {
+    pub(crate) fn new(objects: &'a Objects) -> Self {
+        let mut namespaces: HashMap<_, Pods<'a>> = HashMap::new();
+        for ((namespace, name), pod) in &objects.pods {
+            let pods = namespaces.entry(namespace.as_str()).or_default();
+            pods.by_name.insert(name, Known::pod(pod));
+            if let Some(address) = pod_address(pod) {
+                pods.by_address.entry(address).or_insert(name);
+            }
+        }
+        Self { objects, namespaces, nothing: Known::nothing() }
+    }
+
+    /// The Pod of that name.
+    pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<&Known> {
+        self.namespaces.get(namespace)?.by_name.get(name)
+    }
+
+    /// The Pod of that namespace with that address.
+    pub(crate) fn pod_at(&self, namespace: &str, address: IpAddr) -> Option<&Known> {
+        let pods = self.namespaces.get(namespace)?;
+        pods.by_name.get(pods.by_address.get(&address)?)
+    }
+
+    /// An endpoint of which nothing is known but its address.
+    pub(crate) fn nothing(&self) -> &Known {
+        &self.nothing
+    }
+
+    /// The running Pods of `namespace` that carry `labels`, with their addresses.
+    pub(crate) fn pods_with<'s>(
+        &'s self,
+        namespace: &'s str,
+        labels: &'s BTreeMap<String, String>,
+    ) -> impl Iterator<Item = (IpAddr, &'s Known)> {
+        let pods = self.objects.pods.range(in_namespace(namespace));
+        pods.take_while(move |((held, _), _)| held == namespace)
+            .filter(|(_, pod)| contains(&pod.meta.labels, labels) && is_alive(pod))
+            .filter_map(|((namespace, name), pod)| Some((pod_address(pod)?, self.pod(namespace, name)?)))
+    }
+
+    /// The WorkloadEntries of `namespace` that carry `labels`, in metadata or spec.
+    pub(crate) fn entries_with<'s>(
+        &'s self,
+        namespace: &'s str,
+        labels: &'s BTreeMap<String, String>,
+    ) -> impl Iterator<Item = (&'s WorkloadEntry, Known)> {
+        let entries = self.objects.workload_entries.range(in_namespace(namespace));
+        entries.take_while(move |((held, _), _)| held == namespace).filter_map(move |((_, name), entry)| {
+            let mut all = entry.spec.labels.clone();
+            all.extend(entry.meta.labels.clone());
+            if !contains(&all, labels) {
+                return None;
+            }
+            let known = Known::labelled(all, Some(name), namespace, entry.spec.locality.as_deref());
+            Some((&**entry, known))
+        })
+    }
+}
+
+/// The keys of a namespace begin here.
+fn in_namespace(namespace: &str) -> std::ops::RangeFrom<(String, String)> {
+    (namespace.to_owned(), String::new())..
+}
+
+fn pod_address(pod: &Pod) -> Option<IpAddr> {
+    let status = pod.spec.status.as_ref()?;
+    let first = status.pod_ips.first().and_then(|address| address.ip.as_deref());
+    status.pod_ip.as_deref().or(first)?.parse().ok()
+}
+
+fn is_alive(pod: &Pod) -> bool {
+    let phase = pod.spec.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// Facts as Istio derives them from labels (telemetry reference §1.2).
+fn facts(labels: &BTreeMap<String, String>, name: Option<&str>, namespace: &str) -> Workload {
+    let label = |keys: &[&str]| keys.iter().find_map(|key| labels.get(*key)).map(String::as_str);
+    let name = label(&["service.istio.io/workload-name"]).or(name).unwrap_or("unknown");
+    let canonical = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
+    let revision = label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]);
+    Workload {
+        name: name.into(),
+        namespace: namespace.into(),
+        app: label(&["app"]).unwrap_or("unknown").into(),
+        version: label(&["version"]).unwrap_or("unknown").into(),
+        canonical_service: canonical.unwrap_or(name).into(),
+        canonical_revision: revision.unwrap_or("latest").into(),
+        cluster: CLUSTER.into(),
+    }
+}
+
+/// The name of the workload a Pod belongs to.
+///
+/// Owner references end at the ReplicaSet; what remains is the Deployment's name, which Istio finds by cutting off
+/// the same suffixes.
+fn owner(pod: &Pod) -> &str {
+    let name = pod.meta.name.as_str();
+    let labels = &pod.meta.labels;
+    if let Some(job) = labels.get("batch.kubernetes.io/job-name").or_else(|| labels.get("job-name")) {
+        return job;
+    }
+    let generated = match labels.get("pod-template-hash") {
+        Some(hash) => {
+            name.rsplit_once('-').and_then(|(front, _)| front.strip_suffix(hash.as_str())?.strip_suffix('-'))
+        }
+        None if labels.contains_key("controller-revision-hash") => {
+            name.rsplit_once('-').map(|(front, _)| front)
+        }
+        None => None,
+    };
+    generated.unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_api::core::PodBody;
+    use portcullis_api::{Meta, Origin, Resource};
+
+    use super::*;
+
+    fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn owners() {
+        for (name, own, expected) in [
+            ("web", &[][..], "web"),
+            ("web-7d9f5-x2k4p", &[("pod-template-hash", "7d9f5")], "web"),
+            ("web-x2k4p", &[("pod-template-hash", "7d9f5")], "web-x2k4p"),
+            ("db-0", &[("controller-revision-hash", "db-abc")], "db"),
+            ("load-4x", &[("job-name", "load")], "load"),
+        ] {
+            let meta = Meta { name: name.to_owned(), labels: labels(own), ..Meta::default() };
+            let origin = Origin::default();
+            let pod = Resource { meta, spec: PodBody::default(), conditions: Vec::new(), origin };
+            assert_eq!(owner(&pod), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn facts_from_labels() {
+        let all = facts(&labels(&[("app", "web"), ("version", "v2")]), Some("web-main"), "shop");
+        assert_eq!(
+            (&*all.name, &*all.canonical_service, &*all.canonical_revision),
+            ("web-main", "web", "v2")
+        );
+        let none = facts(&BTreeMap::new(), None, "shop");
+        assert_eq!(
+            (&*none.app, &*none.canonical_service, &*none.canonical_revision),
+            ("unknown", "unknown", "latest")
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! Fields that are there and have no effect yet: each is named, so that nobody relies on it.
+
+use std::sync::Arc;
+
+use portcullis_api::mesh::MeshConfig;
+use portcullis_api::networking::{
+    ClientTlsSettings, ConnectionPoolSettings, HttpRoute, LoadBalancerSettings, OutlierDetection,
+    ServerTlsSettings, TrafficPolicy,
+};
+use portcullis_api::{DestinationRule, Gateway, Kind, ObjectRef, Service, VirtualService};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
+use crate::objects::Objects;
+
+/// A field of `T`, by its path, and whether it is there.
+type Check<T> = (&'static str, fn(&T) -> bool);
+
+/// As [`Check`], of parts that are borrowed.
+type BlocksCheck = (&'static str, fn(&Blocks<'_>) -> bool);
+
+/// The parts of a policy that a whole service and a single port may have.
+struct Blocks<'a> {
+    pool: Option<&'a ConnectionPoolSettings>,
+    balancer: Option<&'a LoadBalancerSettings>,
+    outlier: Option<&'a OutlierDetection>,
+    tls: Option<&'a ClientTlsSettings>,
+}
+
+/// Reports every field of `objects` that is accepted but not honoured yet.
+pub(crate) fn report(objects: &Objects, diagnostics: &mut Diagnostics) {
+    for gateway in objects.gateways.values() {
+        of_gateway(gateway, diagnostics);
+    }
+    for resource in objects.virtual_services.values() {
+        of_virtual_service(resource, diagnostics);
+    }
+    for rule in objects.destination_rules.values() {
+        of_destination_rule(rule, diagnostics);
+    }
+    for service in objects.services.values() {
+        of_service(service, diagnostics);
+    }
+    if let Some(mesh) = crate::settings::mesh(objects) {
+        let subject = Subject::new(Kind::MeshConfig, mesh);
+        run(MESH, &mesh.spec, &mut Reporter::new(diagnostics, subject, ""));
+    }
+}
+
+fn run<T>(checks: &[Check<T>], value: &T, reporter: &mut Reporter<'_, '_>) {
+    for (field, _) in checks.iter().filter(|(_, present)| present(value)) {
+        reporter.report(Code::FieldNotHonoured, field, "is accepted but not honoured yet", "");
+    }
+}
+
+fn run_blocks(blocks: &Blocks<'_>, reporter: &mut Reporter<'_, '_>) {
+    for (field, _) in BLOCKS.iter().filter(|(_, present)| present(blocks)) {
+        reporter.report(Code::FieldNotHonoured, field, "is accepted but not honoured yet", "");
+    }
+}
+
+fn of_gateway(gateway: &Gateway, diagnostics: &mut Diagnostics) {
+    let subject = Subject::new(Kind::Gateway, gateway);
+    for (index, server) in gateway.spec.servers.iter().enumerate() {
+        let Some(tls) = &server.tls else { continue };
+        let path = format!("spec.servers[{index}].tls");
+        run(SERVER_TLS, tls, &mut Reporter::new(diagnostics, subject, path));
+    }
+}
+
+fn of_virtual_service(resource: &VirtualService, diagnostics: &mut Diagnostics) {
+    let subject = Subject::new(Kind::VirtualService, resource);
+    for (index, rule) in resource.spec.http.iter().enumerate() {
+        run(HTTP, rule, &mut Reporter::new(diagnostics, subject, format!("spec.http[{index}]")));
+    }
+}
+
+fn of_destination_rule(rule: &DestinationRule, diagnostics: &mut Diagnostics) {
+    let subject = Subject::new(Kind::DestinationRule, rule);
+    let base = rule.spec.traffic_policy.iter().map(|policy| ("spec".to_owned(), policy));
+    let subsets = rule.spec.subsets.iter().enumerate().filter_map(|(index, subset)| {
+        let policy = subset.traffic_policy.as_ref()?;
+        Some((format!("spec.subsets[{index}]"), policy))
+    });
+    for (path, policy) in base.chain(subsets) {
+        of_policy(policy, &mut Reporter::new(diagnostics, subject, path + ".trafficPolicy"));
+    }
+}
+
+fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
+    run(POLICY, policy, reporter);
+    let whole = Blocks {
+        pool: policy.connection_pool.as_ref(),
+        balancer: policy.load_balancer.as_ref(),
+        outlier: policy.outlier_detection.as_ref(),
+        tls: policy.tls.as_ref(),
+    };
+    run_blocks(&whole, reporter);
+    for (index, port) in policy.port_level_settings.iter().enumerate() {
+        let blocks = Blocks {
+            pool: port.connection_pool.as_ref(),
+            balancer: port.load_balancer.as_ref(),
+            outlier: port.outlier_detection.as_ref(),
+            tls: port.tls.as_ref(),
+        };
+        run_blocks(&blocks, &mut reporter.at(format_args!("portLevelSettings[{index}]")));
+    }
+}
+
+fn of_service(service: &Service, diagnostics: &mut Diagnostics) {
+    let subject = Subject::new(Kind::Service, service);
+    let mut reporter = Reporter::new(diagnostics, subject, "spec");
+    // `Cluster` is what the API server writes where nothing is asked for.
+    if service.spec.internal_traffic_policy.as_deref() == Some("Local") {
+        let message = "Local is accepted but not honoured yet: endpoints on every node are used";
+        reporter.report(Code::FieldNotHonoured, "internalTrafficPolicy", message, "");
+    }
+    if service.spec.traffic_distribution.is_some() {
+        let message = "is accepted but not honoured yet: endpoints near and far are used alike";
+        reporter.report(Code::FieldNotHonoured, "trafficDistribution", message, "");
+    }
+}
+
+/// Below `spec.servers[].tls`.
+const SERVER_TLS: &[Check<ServerTlsSettings>] =
+    &[("caCertificates", |tls| tls.ca_certificates.is_some()), ("caCrl", |tls| tls.ca_crl.is_some())];
+
+/// Below `spec.http[]`. The share of a mirror says nothing without the mirror.
+const HTTP: &[Check<HttpRoute>] =
+    &[("mirror", |http| http.mirror.is_some()), ("mirrors", |http| !http.mirrors.is_empty())];
+
+/// Below a `trafficPolicy`, but not for single ports.
+const POLICY: &[Check<TrafficPolicy>] = &[
+    ("proxyProtocol", |policy| policy.proxy_protocol.is_some()),
+    ("retryBudget", |policy| policy.retry_budget.is_some()),
+    ("tunnel", |policy| policy.tunnel.is_some()),
+];
+
+/// Below a `trafficPolicy` or an entry of its `portLevelSettings`.
+const BLOCKS: &[BlocksCheck] = &[
+    ("connectionPool.http.http2KeepAlive", |blocks| {
+        let http = blocks.pool.and_then(|pool| pool.http.as_ref());
+        http.is_some_and(|http| http.http2_keep_alive.is_some())
+    }),
+    ("loadBalancer.localityLbSetting", |blocks| {
+        blocks.balancer.is_some_and(|balancer| balancer.locality_lb_setting.is_some())
+    }),
+    ("loadBalancer.zoneAwareLbSetting", |blocks| {
+        blocks.balancer.is_some_and(|balancer| balancer.zone_aware_lb_setting.is_some())
+    }),
+    ("loadBalancer.warmup", |blocks| blocks.balancer.is_some_and(|balancer| balancer.warmup.is_some())),
+    ("loadBalancer.warmupDurationSecs", |blocks| {
+        blocks.balancer.is_some_and(|balancer| balancer.warmup_duration_secs.is_some())
+    }),
+    ("loadBalancer.consistentHash.httpCookie.attributes", |blocks| {
+        let hash = blocks.balancer.and_then(|balancer| balancer.consistent_hash.as_ref());
+        let cookie = hash.and_then(|hash| hash.http_cookie.as_ref());
+        cookie.is_some_and(|cookie| !cookie.attributes.is_empty())
+    }),
+    ("outlierDetection.outlierDetectionHttpErrorCodes", |blocks| {
+        blocks.outlier.is_some_and(|outlier| !outlier.outlier_detection_http_error_codes.is_empty())
+    }),
+    ("tls.caCrl", |blocks| blocks.tls.is_some_and(|tls| tls.ca_crl.is_some())),
+];
+
+/// At the top of a mesh configuration.
+const MESH: &[Check<MeshConfig>] = &[
+    ("localityLbSetting", |mesh| mesh.locality_lb_setting.is_some()),
+    ("zoneAwareLbSetting", |mesh| mesh.zone_aware_lb_setting.is_some()),
+    ("dnsRefreshRate", |mesh| mesh.dns_refresh_rate.is_some()),
+    ("protocolDetectionTimeout", |mesh| mesh.protocol_detection_timeout.is_some()),
+    ("defaultConfig.connectionSettings", |mesh| {
+        mesh.default_config.as_ref().is_some_and(|config| config.connection_settings.is_some())
+    }),
+    ("defaultConfig.gatewayTopology.proxyProtocol", |mesh| {
+        let topology = mesh.default_config.as_ref().and_then(|config| config.gateway_topology.as_ref());
+        topology.is_some_and(|topology| topology.proxy_protocol.is_some())
+    }),
+    ("defaultConfig.proxyHeaders", |mesh| {
+        mesh.default_config.as_ref().is_some_and(|config| config.proxy_headers.is_some())
+    }),
+    ("defaultTrafficPolicy.connectionPool.http.http2KeepAlive", |mesh| {
+        let policy = mesh.default_traffic_policy.as_ref();
+        let http = policy.and_then(|policy| policy.connection_pool.as_ref()?.http.as_ref());
+        http.is_some_and(|http| http.http2_keep_alive.is_some())
+    }),
+    ("defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes", |mesh| {
+        let policy = mesh.default_traffic_policy.as_ref();
+        let outlier = policy.and_then(|policy| policy.outlier_detection.as_ref());
+        outlier.is_some_and(|outlier| !outlier.outlier_detection_http_error_codes.is_empty())
+    }),
+];
+
+/// Reports objects of kinds that Istio's gateway obeys and this one does not yet. Policies are errors: what
+/// they refuse is served.
+pub(crate) fn report_kinds(objects: &Objects, diagnostics: &mut Diagnostics) {
+    for object in objects.unread.values() {
+        let (code, message, remedy) = match (api_group(&object.api_version), &*object.kind) {
+            ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => (
+                Code::PolicyNotEnforced,
+                "is not enforced yet: requests it would refuse are served",
+                "do not rely on this gateway for it; enforce it behind the gateway until it is honoured",
+            ),
+            ("telemetry.istio.io", "Telemetry")
+            | ("networking.istio.io", "EnvoyFilter" | "ProxyConfig")
+            | ("extensions.istio.io", "WasmPlugin")
+            | ("networking.k8s.io", "Ingress")
+            | ("gateway.networking.k8s.io", _) => (
+                Code::KindNotHonoured,
+                "has no effect: this kind is not honoured yet",
+                "remove it, or expect nothing of it",
+            ),
+            _ => continue,
+        };
+        diagnostics.push(Diagnostic {
+            severity: code.severity(),
+            code,
+            object: ObjectRef {
+                kind: Arc::clone(&object.kind),
+                namespace: object.meta.namespace.clone(),
+                name: object.meta.name.clone(),
+            },
+            field: String::new(),
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
+            origin: Some(object.origin.clone()),
+        });
+    }
+}
+
+fn api_group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::honoured::{Honoured, honoured_fields};
+
+    /// Fields that are reported where they are read, since only there it is known whether they would count.
+    const REPORTED_WHERE_READ: &[&str] = &[
+        "Gateway spec.servers[].tls.serverCertificate",
+        "Gateway spec.servers[].tls.privateKey",
+        "Gateway spec.servers[].tls.tlsCertificates",
+        "VirtualService spec.http[].retries.retryRemoteLocalities",
+        "VirtualService spec.http[].mirrorPercent",
+        "VirtualService spec.http[].mirror_percent",
+        "VirtualService spec.http[].mirrorPercentage",
+        "DestinationRule tls.caCertificates",
+        "DestinationRule tls.clientCertificate",
+        "DestinationRule tls.privateKey",
+        "MeshConfig defaultHttpRetryPolicy.retryRemoteLocalities",
+        "Service spec.internalTrafficPolicy",
+        "Service spec.trafficDistribution",
+    ];
+
+    #[test]
+    fn every_field_without_effect_is_looked_for() {
+        let mut looked_for: Vec<String> =
+            REPORTED_WHERE_READ.iter().map(|known| (*known).to_owned()).collect();
+        looked_for.extend(SERVER_TLS.iter().map(|(name, _)| format!("Gateway spec.servers[].tls.{name}")));
+        looked_for.extend(HTTP.iter().map(|(name, _)| format!("VirtualService spec.http[].{name}")));
+        let names = POLICY.iter().map(|(name, _)| name).chain(BLOCKS.iter().map(|(name, _)| name));
+        looked_for.extend(names.map(|name| format!("DestinationRule {name}")));
+        looked_for.extend(MESH.iter().map(|(name, _)| format!("MeshConfig {name}")));
+        for (kind, path, state) in honoured_fields() {
+            if *state != Honoured::No {
+                continue;
+            }
+            // Policies stand in several places of a DestinationRule; the checks name their part within one.
+            let path = match path.split_once("trafficPolicy.") {
+                Some((_, within)) if *kind == Kind::DestinationRule => {
+                    within.strip_prefix("portLevelSettings[].").unwrap_or(within)
+                }
+                _ => path,
+            };
+            let name = format!("{} {path}", kind.name());
+            let found = looked_for.iter().any(|known| {
+                name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            });
+            assert!(found, "nothing looks for {name}");
+        }
+    }
+}

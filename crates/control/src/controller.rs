@@ -1,0 +1,301 @@
+//! The control loop: files to store, store to snapshot, snapshot to the workers, all on one thread.
+//!
+//! The thread waits for hints, DNS answers and the clock. Nothing on this road is waited for by a request,
+//! and nothing a request does is waited for here.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use portcullis_api::Severity;
+use portcullis_compile::{Compiled, Environment, compile};
+use portcullis_snapshot::cell::Publisher;
+
+use crate::file::{FileSource, Hint, Watch};
+use crate::notice::{self, Notice};
+use crate::resolve::{Answers, Resolver};
+use crate::settle::SettleTimes;
+use crate::status::{Report, Status};
+use crate::store::Store;
+
+/// Events in flight towards the control thread; hints beyond are replaced by a look at everything.
+const EVENTS: usize = 1024;
+
+/// Notices logged after one compilation; the rest is on the admin page.
+const LOGGED_AT_ONCE: usize = 100;
+
+/// The control thread waits no longer than this for an event, in case a clock misled it.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What the control plane works with.
+pub struct Config {
+    /// Files and folders to follow.
+    pub paths: Vec<PathBuf>,
+    /// The world as the compiler sees it; `resolved` and `now` are kept up to date by the control loop.
+    pub environment: Environment,
+    /// How bursts are gathered.
+    pub settle: SettleTimes,
+    /// Called with each report, on the control thread.
+    pub on_report: Option<OnReport>,
+}
+
+/// Takes a report; must not block for long, since configuration waits.
+pub type OnReport = Box<dyn FnMut(&Report) + Send>;
+
+/// The running control plane; dropping it stops it.
+pub struct Controller {
+    events: SyncSender<Event>,
+    status: Arc<Status>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Event {
+    Hint(Hint),
+    Rescan,
+    Resolved(Answers),
+    Stop,
+}
+
+impl Controller {
+    /// Starts the control thread; the first snapshot follows as soon as the files are read.
+    ///
+    /// # Errors
+    /// When a path cannot be followed at all, or a thread cannot be started.
+    pub fn start(config: Config, publisher: Publisher) -> io::Result<Self> {
+        let (events, received) = sync_channel(EVENTS);
+        let status = Arc::new(Status::default());
+        let files = FileSource::new(&config.paths, config.settle)?;
+        let lost = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
+            resolver: Resolver::start({
+                let events = events.clone();
+                // The resolver waits for room: an answer must not be lost, and its thread serves nobody else.
+                Box::new(move |answers| events.send(Event::Resolved(answers)).is_ok())
+            })?,
+            watch: watch(events.clone(), Arc::clone(&lost)),
+            files,
+            lost,
+            store: Store::default(),
+            environment: config.environment,
+            publisher,
+            status: Arc::clone(&status),
+            answers: Answers::default(),
+            on_report: config.on_report,
+            logged: HashSet::new(),
+            stale: true,
+        };
+        let thread =
+            std::thread::Builder::new().name("control".to_owned()).spawn(move || worker.run(&received))?;
+        Ok(Self { events, status, thread: Some(thread) })
+    }
+
+    /// Where reports are found.
+    #[must_use]
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Has every file looked at soon (SIGHUP).
+    pub fn rescan(&self) {
+        // A full queue means that the thread is about to look anyway.
+        let _ = self.events.try_send(Event::Rescan);
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // The thread takes events between compilations, so there is room soon.
+        let _ = self.events.send(Event::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Notifications of the file system, or none where the system grants none.
+fn watch(events: SyncSender<Event>, lost: Arc<AtomicBool>) -> Option<Watch> {
+    let on_hint = move |hint| {
+        if let Err(TrySendError::Full(_)) = events.try_send(Event::Hint(hint)) {
+            lost.store(true, Ordering::Relaxed);
+        }
+    };
+    match Watch::new(Box::new(on_hint)) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!(%error, "no notifications of file changes: files are looked at periodically");
+            None
+        }
+    }
+}
+
+/// The state of the control thread.
+struct Worker {
+    files: FileSource,
+    watch: Option<Watch>,
+    /// Set when a hint found no room.
+    lost: Arc<AtomicBool>,
+    store: Store,
+    environment: Environment,
+    publisher: Publisher,
+    status: Arc<Status>,
+    resolver: Resolver,
+    answers: Answers,
+    on_report: Option<OnReport>,
+    /// Notices already logged and still true.
+    logged: HashSet<Notice>,
+    /// Whether the snapshot published last is out of date.
+    stale: bool,
+}
+
+impl Worker {
+    fn run(mut self, events: &Receiver<Event>) {
+        if let Some(watch) = self.watch.take() {
+            self.files.watch(watch);
+        }
+        loop {
+            self.collect();
+            if self.stale {
+                self.compile();
+            }
+            if !self.wait(events) {
+                return;
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        let before: Vec<_> = self.unreachable();
+        for update in self.files.collect(Instant::now()) {
+            tracing::debug!(source = %update.source, change = ?update.change, "file changed");
+            self.store.apply(update);
+            self.stale = true;
+        }
+        self.stale |= before != self.unreachable();
+    }
+
+    /// Takes events until there is something to do; false when it is time to stop.
+    fn wait(&mut self, events: &Receiver<Event>) -> bool {
+        loop {
+            let now = Instant::now();
+            if self.lost.swap(false, Ordering::Relaxed) {
+                self.files.rescan(now);
+            }
+            let left = match self.files.due() {
+                Some(due) => due.saturating_duration_since(now).min(LONGEST_WAIT),
+                None => Duration::ZERO,
+            };
+            match events.recv_timeout(left) {
+                Ok(Event::Hint(hint)) => self.files.note(hint, Instant::now()),
+                Ok(Event::Rescan) => self.files.rescan(Instant::now()),
+                Ok(Event::Resolved(answers)) => {
+                    self.stale |= answers != self.answers;
+                    self.answers = answers;
+                    return true;
+                }
+                Err(RecvTimeoutError::Timeout) => return true,
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn compile(&mut self) {
+        self.stale = false;
+        let start = Instant::now();
+        self.environment.now = SystemTime::now();
+        self.environment.resolved = self.answers.addresses.clone();
+        let objects = self.store.objects();
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(&objects, &self.environment)));
+        match compiled {
+            Ok(compiled) => self.publish(compiled, start),
+            // The panic hook has told where; the last good snapshot goes on serving.
+            Err(_) => tracing::error!("the compiler failed on this configuration: the last one stays in use"),
+        }
+    }
+
+    fn publish(&mut self, compiled: Compiled, start: Instant) {
+        let Compiled { snapshot, diagnostics, wanted_names } = compiled;
+        let mut notices: Vec<Notice> = diagnostics.into_iter().map(Notice::from).collect();
+        notices.extend(self.store.notices().cloned());
+        notices.extend(self.unreachable());
+        notices.extend(unresolved(&wanted_names, &self.answers));
+        notice::sort(&mut notices);
+        self.resolver.want(wanted_names);
+        let compile_time = start.elapsed();
+        let generation = self.publisher.publish(snapshot);
+        self.log(&notices);
+        let files = self.store.files();
+        tracing::info!(generation, files, notices = notices.len(), ?compile_time, "configuration published");
+        let report = Report {
+            generation,
+            published: SystemTime::now(),
+            compile_time,
+            compilations: self.status.report().compilations + 1,
+            files,
+            objects: self.store.counts(),
+            notices: notices.into(),
+        };
+        if let Some(on_report) = &mut self.on_report {
+            on_report(&report);
+        }
+        self.status.set(report);
+    }
+
+    fn unreachable(&self) -> Vec<Notice> {
+        let notice = |(name, reason): (Arc<str>, &str)| {
+            let message = format!("cannot be looked at: {reason}; what was read from it before stays in use");
+            Notice::about_file(Severity::Error, "UnreachablePath", name, message, "")
+        };
+        self.files.unreachable().map(notice).collect()
+    }
+
+    /// Logs what was not true before.
+    fn log(&mut self, notices: &[Notice]) {
+        let fresh: Vec<_> = notices.iter().filter(|notice| !self.logged.contains(*notice)).collect();
+        for notice in fresh.iter().take(LOGGED_AT_ONCE) {
+            log_one(notice);
+        }
+        if let Some(more @ 1..) = fresh.len().checked_sub(LOGGED_AT_ONCE) {
+            tracing::warn!(more, "further notices are on the admin page /diagnostics");
+        }
+        self.logged = notices.iter().cloned().collect();
+    }
+}
+
+fn log_one(notice: &Notice) {
+    let Notice { code, title, message, remedy, .. } = notice;
+    let (place, about) = (notice.place().unwrap_or_default(), notice.subject().unwrap_or_default());
+    match notice.severity {
+        Severity::Error => tracing::error!(code, title, place, about, remedy, "{message}"),
+        Severity::Warning => tracing::warn!(code, title, place, about, remedy, "{message}"),
+        Severity::Info => tracing::debug!(code, title, place, about, remedy, "{message}"),
+    }
+}
+
+fn unresolved(wanted: &BTreeSet<String>, answers: &Answers) -> Vec<Notice> {
+    let failures = answers.failures.iter().filter(|(name, _)| wanted.contains(*name));
+    let notice = |(name, reason): (&String, &String)| {
+        let kept = match answers.addresses.get(name) {
+            Some(_) => "; the last answer stays in use",
+            None => "; it has no endpoint until then",
+        };
+        Notice {
+            severity: Severity::Warning,
+            code: "NameNotResolved",
+            title: "NameNotResolved",
+            source: None,
+            line: 0,
+            column: 0,
+            object: None,
+            field: name.clone(),
+            message: format!("does not resolve: {reason}{kept}"),
+            remedy: "it is tried again every few seconds".to_owned(),
+        }
+    };
+    failures.map(notice).collect()
+}

@@ -1,0 +1,366 @@
+//! The file source: files and folders of YAML, followed as they change.
+//!
+//! A [`FileSource`] is driven from outside: [`note`](FileSource::note) takes hints,
+//! [`due`](FileSource::due) says when to look, [`collect`](FileSource::collect) looks and
+//! yields what has changed. It reads files and the names of folders; it has no thread and no clock.
+//!
+//! A half-written file is never given out:
+//! - hints are gathered until they cease ([`SettleTimes`]);
+//! - a file that some program writes to and has not closed is left alone, for at most [`HELD_OPEN`];
+//! - a file that changed while it was read is read again;
+//! - a file that has become blank, or has gone, is believed after [`DOUBT`]: editors truncate or delete
+//!   first and write afterwards.
+
+mod scan;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use scan::{FileId, Scan, Stamp, Unreachable, holds_configuration};
+pub use scan::{MAX_DEPTH, MAX_FILES};
+pub use watch::{Hint, OnHint, Watch};
+
+use crate::settle::{Settle, SettleTimes};
+use crate::store::{Change, Update};
+
+/// Longest file read, in bytes. The objects of a whole large cluster fit several times.
+pub const MAX_FILE_BYTES: u64 = 32 << 20;
+
+/// How long a file that is open for writing is waited for after its last write.
+pub const HELD_OPEN: Duration = Duration::from_secs(2);
+
+/// How long a file that became blank or went away is thought to be in the middle of a change.
+pub const DOUBT: Duration = Duration::from_millis(250);
+
+/// Notifications can be missing (network file systems) or lost: everything is looked at this often.
+pub const RESCAN: Duration = Duration::from_secs(5);
+
+/// Paths remembered one by one; beyond, everything is looked at.
+const MAX_HINTS: usize = 4096;
+
+/// Files and folders that are read and followed.
+pub struct FileSource {
+    roots: Vec<Root>,
+    watch: Option<Watch>,
+    settle: Settle,
+    dirty: Dirty,
+    known: BTreeMap<FileId, Known>,
+    unreachable: Vec<Unreachable>,
+    next_rescan: Option<Instant>,
+    hasher: RandomState,
+}
+
+/// A path to follow.
+struct Root {
+    /// As it was given: how its files are called in messages.
+    written: PathBuf,
+    /// How the system is asked, and how it answers.
+    absolute: PathBuf,
+}
+
+/// What may have changed since the last look.
+#[derive(Default)]
+struct Dirty {
+    everything: bool,
+    files: BTreeSet<PathBuf>,
+    /// Files being written, with the time of the last write seen.
+    open: BTreeMap<PathBuf, Instant>,
+}
+
+/// What was last given out about a file.
+struct Known {
+    stamp: Option<Stamp>,
+    /// Of the content given out; `None` if it was blank or could not be read.
+    digest: Option<u64>,
+    /// Since when it is blank or away without being believed.
+    doubt: Option<Instant>,
+}
+
+/// What a look at a file yields.
+enum Content {
+    Text(String, Stamp),
+    InFlux,
+    Gone,
+    Unreadable(String),
+}
+
+impl FileSource {
+    /// Follows `paths`; nothing is read yet, and everything is due at once.
+    ///
+    /// # Errors
+    /// When a path cannot be made absolute (it is empty, or the working folder is gone).
+    pub fn new(paths: &[PathBuf], times: SettleTimes) -> io::Result<Self> {
+        let root = |path: &PathBuf| Ok(Root { written: path.clone(), absolute: std::path::absolute(path)? });
+        Ok(Self {
+            roots: paths.iter().map(root).collect::<io::Result<_>>()?,
+            watch: None,
+            settle: Settle::new(times),
+            dirty: Dirty { everything: true, ..Dirty::default() },
+            known: BTreeMap::new(),
+            unreachable: Vec::new(),
+            next_rescan: None,
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// Has hints sent from now on; without them only the periodic look sees changes.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
+    /// Takes a hint.
+    pub fn note(&mut self, hint: Hint, now: Instant) {
+        match hint {
+            Hint::Everything => self.dirty.everything = true,
+            Hint::Whole(path) if self.concerns(&path) => {
+                self.dirty.open.remove(&path);
+                self.dirty.add(path);
+                return self.settle.note_whole(now);
+            }
+            Hint::Partial(path) if self.concerns(&path) => self.dirty.write(path, now),
+            Hint::Names(path) if self.concerns(&path) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.forget(&path);
+                }
+                self.dirty.open.remove(&path);
+                self.dirty.everything = true;
+            }
+            Hint::Whole(_) | Hint::Partial(_) | Hint::Names(_) => return,
+        }
+        self.settle.note(now);
+    }
+
+    /// Looks at everything at the next occasion.
+    pub fn rescan(&mut self, now: Instant) {
+        self.note(Hint::Everything, now);
+    }
+
+    /// When [`collect`](Self::collect) has something to do; `None` before the first look: at once.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let held = self.dirty.open.values().map(|written| *written + HELD_OPEN).min();
+        let doubt = self.known.values().filter_map(|known| known.doubt).min().map(|since| since + DOUBT);
+        let rescan = self.next_rescan?;
+        [self.settle.due(), held, doubt].into_iter().flatten().chain([rescan]).min()
+    }
+
+    /// Looks where it must and yields what has changed, in a stable order; nothing before the burst is over.
+    pub fn collect(&mut self, now: Instant) -> Vec<Update> {
+        let settled = self.settle.finish(now);
+        let periodic = self.next_rescan.is_none_or(|at| at <= now);
+        let over = self.dirty.release(now) || self.doubts_end(now);
+        if !settled && !periodic && !over {
+            return Vec::new();
+        }
+        if periodic || self.dirty.everything || over {
+            self.dirty.everything = false;
+            self.dirty.files.clear();
+            self.next_rescan = Some(now + RESCAN);
+            return self.collect_all(now);
+        }
+        let files = std::mem::take(&mut self.dirty.files);
+        let ids: Vec<_> = files.iter().flat_map(|path| self.ids(path)).collect();
+        ids.iter().filter_map(|id| self.look(id, None, now)).collect()
+    }
+
+    /// Paths that cannot be looked at, as of the last full look: `(name, reason)`.
+    pub fn unreachable(&self) -> impl Iterator<Item = (Arc<str>, &str)> {
+        self.unreachable
+            .iter()
+            .map(|problem| (self.name(problem.root, &problem.path), problem.reason.as_str()))
+    }
+
+    fn collect_all(&mut self, now: Instant) -> Vec<Update> {
+        let scan = self.scan();
+        let mut updates = Vec::new();
+        let appeared = scan.files.keys().any(|id| !self.known.contains_key(id));
+        let gone: Vec<_> = self.known.keys().filter(|id| !scan.files.contains_key(*id)).cloned().collect();
+        for id in gone {
+            if !scan.unreachable.iter().any(|problem| id.path.starts_with(&problem.path)) {
+                // Renamed rather than deleted, if another file came at the same time: no reason to doubt.
+                updates.extend(self.gone(&id, now, appeared));
+            }
+        }
+        for (id, stamp) in &scan.files {
+            updates.extend(self.look(id, Some(*stamp), now));
+        }
+        self.unreachable = scan.unreachable;
+        updates
+    }
+
+    /// Scans, and lets the watch follow the folders found, until no folder is new to it.
+    fn scan(&mut self) -> Scan {
+        /// Folders created while we look would otherwise keep us looking for ever.
+        const ROUNDS: usize = 4;
+        let roots: Vec<_> = self.roots.iter().map(|root| root.absolute.clone()).collect();
+        let mut found = scan::scan(&roots);
+        for _ in 1..ROUNDS {
+            let Some(watch) = &mut self.watch else { break };
+            if !watch.follow(&found.folders) {
+                break;
+            }
+            found = scan::scan(&roots);
+        }
+        found
+    }
+
+    /// Reads the file if it is not as last seen.
+    fn look(&mut self, id: &FileId, stamp: Option<Stamp>, now: Instant) -> Option<Update> {
+        if self.dirty.open.contains_key(&id.path) {
+            return None;
+        }
+        let known = self.known.get(id);
+        if let (Some(stamp), Some(known)) = (stamp, known)
+            && known.stamp == Some(stamp)
+            && known.doubt.is_none()
+        {
+            return None;
+        }
+        match read(&id.path) {
+            Content::Text(text, stamp) => self.take(id, text, stamp, now),
+            Content::InFlux => {
+                self.dirty.add(id.path.clone());
+                self.settle.note(now);
+                None
+            }
+            Content::Gone => self.gone(id, now, false),
+            Content::Unreadable(reason) => {
+                let known = Known { stamp: None, digest: None, doubt: None };
+                self.known.insert(id.clone(), known);
+                Some(self.update(id, Change::Unreadable(reason)))
+            }
+        }
+    }
+
+    fn take(&mut self, id: &FileId, text: String, stamp: Stamp, now: Instant) -> Option<Update> {
+        let blank = text.trim().is_empty();
+        let digest = (!blank).then(|| self.hasher.hash_one(&text));
+        let Some(known) = self.known.get_mut(id) else {
+            self.known.insert(id.clone(), Known { stamp: Some(stamp), digest, doubt: None });
+            return Some(self.update(id, Change::Text(text)));
+        };
+        if blank && known.digest.is_some() && !known.doubted(now) {
+            return None;
+        }
+        let same = known.digest == digest && known.stamp.is_some();
+        *known = Known { stamp: Some(stamp), digest, doubt: None };
+        (!same).then(|| self.update(id, Change::Text(text)))
+    }
+
+    fn gone(&mut self, id: &FileId, now: Instant, certain: bool) -> Option<Update> {
+        let known = self.known.get_mut(id)?;
+        if !certain && !known.doubted(now) {
+            return None;
+        }
+        self.known.remove(id);
+        Some(self.update(id, Change::Gone))
+    }
+
+    fn doubts_end(&self, now: Instant) -> bool {
+        self.known.values().filter_map(|known| known.doubt).any(|since| since + DOUBT <= now)
+    }
+
+    /// Whether `path` is a root, stands below one or holds one.
+    fn concerns(&self, path: &Path) -> bool {
+        self.roots.iter().any(|root| path.starts_with(&root.absolute) || root.absolute.starts_with(path))
+    }
+
+    /// Under which names the file at `path` is, or may become, known.
+    fn ids(&self, path: &Path) -> Vec<FileId> {
+        let id = |root: usize| FileId { root, path: path.to_owned() };
+        let known: Vec<_> = (0..self.roots.len()).map(id).filter(|id| self.known.contains_key(id)).collect();
+        if !known.is_empty() || !holds_configuration(path) {
+            return known;
+        }
+        let below = self.roots.iter().position(|root| path.starts_with(&root.absolute));
+        below.map(id).into_iter().collect()
+    }
+
+    fn update(&self, id: &FileId, change: Change) -> Update {
+        Update { source: self.name(id.root, &id.path), change }
+    }
+
+    /// The file's name as its user would write it.
+    fn name(&self, root: usize, path: &Path) -> Arc<str> {
+        let root = &self.roots[root];
+        let name = match path.strip_prefix(&root.absolute) {
+            Ok(rest) if rest.as_os_str().is_empty() => root.written.clone(),
+            Ok(rest) => root.written.join(rest),
+            Err(_) => path.to_owned(),
+        };
+        name.to_string_lossy().into()
+    }
+}
+
+impl Dirty {
+    fn add(&mut self, path: PathBuf) {
+        if self.files.len() >= MAX_HINTS {
+            self.everything = true;
+        } else {
+            self.files.insert(path);
+        }
+    }
+
+    fn write(&mut self, path: PathBuf, now: Instant) {
+        if self.open.len() < MAX_HINTS {
+            self.open.insert(path.clone(), now);
+        }
+        self.add(path);
+    }
+
+    /// Gives up waiting for files that were not closed; tells whether there were any.
+    fn release(&mut self, now: Instant) -> bool {
+        let before = self.open.len();
+        self.open.retain(|_, written| *written + HELD_OPEN > now);
+        self.open.len() != before
+    }
+}
+
+impl Known {
+    /// Doubts from `now` on what is seen, and tells whether the doubt has lasted long enough to believe it.
+    fn doubted(&mut self, now: Instant) -> bool {
+        now >= *self.doubt.get_or_insert(now) + DOUBT
+    }
+}
+
+/// Reads a file that nobody changes meanwhile.
+fn read(path: &Path) -> Content {
+    match read_stable(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Content::Gone,
+        Err(error) => Content::Unreadable(scan::reason(&error)),
+    }
+}
+
+fn read_stable(path: &Path) -> io::Result<Content> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let before = Stamp::of(&metadata);
+    if metadata.is_dir() {
+        return Ok(Content::Gone);
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Ok(Content::Unreadable(format!("larger than {MAX_FILE_BYTES} bytes")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if metadata.is_file() && Stamp::of(&file.metadata()?) != before {
+        return Ok(Content::InFlux);
+    }
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => Content::Text(text, before),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            Content::Unreadable(format!("not UTF-8 text (byte {at})"))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

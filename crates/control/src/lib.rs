@@ -1,0 +1,21 @@
+//! Sources, store, settle, compile, publish: how configuration becomes the snapshot that workers serve from.
+//!
+//! A [`Controller`] follows files and folders ([`mod@file`]), keeps the objects they hold ([`store`]), gathers bursts
+//! of changes ([`settle`]), compiles, and publishes through the one
+//! [`Publisher`](portcullis_snapshot::cell::Publisher). What it has to say stands in a [`Report`]. Names that
+//! clusters need are resolved beside it ([`resolve`]). All of this runs on threads of its own, which no request
+//! ever waits for.
+
+mod controller;
+pub mod file;
+pub mod notice;
+pub mod once;
+pub mod resolve;
+pub mod settle;
+pub mod status;
+pub mod store;
+
+pub use controller::{Config, Controller, OnReport};
+pub use notice::Notice;
+pub use settle::SettleTimes;
+pub use status::{Report, Status};

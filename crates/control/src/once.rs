@@ -1,0 +1,53 @@
+//! Reading files once, for commands that look at configuration without serving it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_api::Severity;
+use portcullis_compile::Objects;
+
+use crate::file::FileSource;
+use crate::notice::Notice;
+use crate::settle::SettleTimes;
+use crate::store::{Change, Store, Update};
+
+/// The objects of files, and what there is to say about the files themselves.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Every object that can be used.
+    pub objects: Objects,
+    /// Findings of the loader, unreadable files.
+    pub notices: Vec<Notice>,
+    /// Number of files read.
+    pub files: usize,
+}
+
+/// Reads every file below `paths` (as [`FileSource`] finds them), and the `texts`, each with its name.
+///
+/// # Errors
+/// When a path does not exist or cannot be looked at.
+pub fn read(paths: &[PathBuf], texts: Vec<(&str, String)>) -> io::Result<Read> {
+    let mut source = FileSource::new(paths, SettleTimes::DEFAULT)?;
+    let mut store = Store::default();
+    for update in source.collect(Instant::now()) {
+        store.apply(update);
+    }
+    if let Some((name, reason)) = source.unreachable().next() {
+        return Err(io::Error::other(format!("{name}: {reason}")));
+    }
+    for (name, text) in texts {
+        store.apply(Update { source: Arc::from(name), change: Change::Text(text) });
+    }
+    let notices = store.notices().cloned().collect();
+    Ok(Read { objects: store.objects(), notices, files: store.files() })
+}
+
+impl Read {
+    /// Number of notices at least as bad as `severity`.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.notices.iter().filter(|notice| notice.severity >= severity).count()
+    }
+}

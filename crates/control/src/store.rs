@@ -1,0 +1,236 @@
+//! Every object known, by the file it came from, with the last content of each file that could be used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_api::{Code, Finding, Object, ObjectRef, Severity, load};
+use portcullis_compile::Objects;
+
+use crate::notice::Notice;
+
+/// News from a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// The file, as its user calls it.
+    pub source: Arc<str>,
+    /// What happened to it.
+    pub change: Change,
+}
+
+/// What happened to a file.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It holds this text now.
+    Text(String),
+    /// It is there and cannot be read.
+    Unreadable(String),
+    /// It is not there any more.
+    Gone,
+}
+
+impl std::fmt::Debug for Change {
+    /// Without the text, which may hold private keys.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(out, "Text({} bytes)", text.len()),
+            Self::Unreadable(reason) => write!(out, "Unreadable({reason:?})"),
+            Self::Gone => out.write_str("Gone"),
+        }
+    }
+}
+
+/// The objects of every source.
+#[derive(Debug, Default)]
+pub struct Store {
+    sources: BTreeMap<Arc<str>, Source>,
+}
+
+/// One file.
+#[derive(Debug, Default)]
+struct Source {
+    /// The last ones that could be used.
+    objects: Vec<Object>,
+    notices: Vec<Notice>,
+}
+
+impl Store {
+    /// Takes news in. A file that cannot be read or parsed keeps the objects it had last, and so does a single
+    /// object that cannot be used any more; a notice says so.
+    pub fn apply(&mut self, update: Update) {
+        let Update { source: name, change } = update;
+        match change {
+            Change::Gone => {
+                self.sources.remove(&name);
+            }
+            Change::Unreadable(reason) => {
+                let source = self.sources.entry(Arc::clone(&name)).or_default();
+                source.notices = vec![unreadable(&name, &reason, source.objects.len())];
+            }
+            Change::Text(text) => {
+                let loaded = load(&name, &text);
+                let source = self.sources.entry(Arc::clone(&name)).or_default();
+                source.replace(&name, loaded.objects, loaded.findings);
+            }
+        }
+    }
+
+    /// Everything in use, ready for the compiler.
+    #[must_use]
+    pub fn objects(&self) -> Objects {
+        self.sources.values().flat_map(|source| source.objects.iter().cloned()).collect()
+    }
+
+    /// What there is to say about the files themselves.
+    pub fn notices(&self) -> impl Iterator<Item = &Notice> {
+        self.sources.values().flat_map(|source| source.notices.iter())
+    }
+
+    /// How many objects of each kind are in use.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        let objects = self.sources.values().flat_map(|source| &source.objects);
+        for kind in objects.filter_map(Object::kind) {
+            *counts.entry(kind.name()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Number of files held.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.sources.len()
+    }
+}
+
+impl Source {
+    fn replace(&mut self, name: &Arc<str>, objects: Vec<Object>, findings: Vec<Finding>) {
+        let broken = findings.iter().any(breaks_the_file);
+        let lost: Vec<_> = lost(&self.objects, &objects, &findings).cloned().collect();
+        self.notices = findings.into_iter().map(Notice::from).collect();
+        if broken && !self.objects.is_empty() {
+            self.notices.push(kept(name, self.objects.len()));
+            return;
+        }
+        for object in &lost {
+            self.notices.push(kept_one(name, object));
+        }
+        self.objects = objects;
+        self.objects.extend(lost);
+    }
+}
+
+/// Whether what is behind the finding may be anything: the text cannot be cut into objects.
+fn breaks_the_file(finding: &Finding) -> bool {
+    finding.severity == Severity::Error
+        && finding.object.is_none()
+        && matches!(finding.code, Code::SyntaxError | Code::TooLarge | Code::DuplicateKey | Code::NotAnObject)
+}
+
+/// Objects that were in use, and now have an error and no usable version.
+fn lost<'a>(
+    old: &'a [Object],
+    new: &'a [Object],
+    findings: &'a [Finding],
+) -> impl Iterator<Item = &'a Object> {
+    let refused = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let refused: Vec<&ObjectRef> = refused.filter_map(|finding| finding.object.as_ref()).collect();
+    let usable: Vec<ObjectRef> =
+        if refused.is_empty() { Vec::new() } else { new.iter().map(Object::object_ref).collect() };
+    old.iter().filter(move |object| {
+        if refused.is_empty() {
+            return false;
+        }
+        let name = object.object_ref();
+        refused.contains(&&name) && !usable.contains(&name)
+    })
+}
+
+fn unreadable(name: &Arc<str>, reason: &str, objects: usize) -> Notice {
+    let kept = match objects {
+        0 => String::new(),
+        objects => format!("; its last good content ({objects} objects) stays in use"),
+    };
+    let message = format!("cannot be read: {reason}{kept}");
+    Notice::about_file(Severity::Error, "UnreadableFile", Arc::clone(name), message, "")
+}
+
+fn kept(name: &Arc<str>, objects: usize) -> Notice {
+    let message = format!("the file is broken; its last good content ({objects} objects) stays in use");
+    let remedy = "mend the file; the errors above say where it is broken";
+    Notice::about_file(Severity::Warning, "KeptLastGood", Arc::clone(name), message, remedy)
+}
+
+fn kept_one(name: &Arc<str>, object: &Object) -> Notice {
+    let message = "its new version cannot be used; the last good one stays in use".to_owned();
+    let mut notice = Notice::about_file(Severity::Warning, "KeptLastGood", Arc::clone(name), message, "");
+    notice.object = Some(object.object_ref());
+    notice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n---\n\
+                        {apiVersion: v1, kind: Namespace, metadata: {name: b}}\n";
+
+    /// The store after these texts of one file: names of its objects, codes of its notices.
+    fn after(texts: &[&str]) -> (Vec<String>, Vec<&'static str>) {
+        let mut store = Store::default();
+        for text in texts {
+            let change = Change::Text((*text).to_owned());
+            store.apply(Update { source: "a.yaml".into(), change });
+        }
+        let objects = store.sources.values().flat_map(|source| &source.objects);
+        let mut names: Vec<_> = objects.map(|object| object.meta().name.clone()).collect();
+        names.sort();
+        (names, store.notices().map(|notice| notice.code).collect())
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_newest_good_text_counts() {
+        assert_eq!(after(&[GOOD]), (names(&["a", "b"]), vec![]));
+        let one = GOOD.split("---").next().expect("a document");
+        assert_eq!(after(&[GOOD, one]), (names(&["a"]), vec![]));
+        assert_eq!(after(&[GOOD, ""]), (names(&[]), vec![]));
+    }
+
+    #[test]
+    fn a_broken_file_keeps_its_last_good_content_until_it_is_mended() {
+        let broken = "kind: [\n";
+        let (kept, notices) = after(&[GOOD, broken]);
+        assert_eq!((kept, notices.last()), (names(&["a", "b"]), Some(&"KeptLastGood")));
+        assert_eq!(after(&[GOOD, broken, GOOD]), (names(&["a", "b"]), vec![]));
+        assert_eq!(after(&[broken]).0, names(&[]));
+    }
+
+    #[test]
+    fn a_broken_object_keeps_its_own_last_good_version() {
+        let broken = GOOD.replace("{name: b}", "{name: b, labels: 7}").replace("name: a", "name: c");
+        let (kept, notices) = after(&[GOOD, &broken]);
+        assert_eq!((kept, notices.last()), (names(&["b", "c"]), Some(&"KeptLastGood")));
+    }
+
+    #[test]
+    fn an_unreadable_file_keeps_its_content_and_a_deleted_one_does_not() {
+        let mut store = Store::default();
+        let apply = |store: &mut Store, change| store.apply(Update { source: "a.yaml".into(), change });
+        apply(&mut store, Change::Text(GOOD.to_owned()));
+        apply(&mut store, Change::Unreadable("permission denied".to_owned()));
+        assert_eq!(store.objects().len(), 2);
+        assert_eq!(store.notices().next().map(|notice| notice.code), Some("UnreadableFile"));
+        apply(&mut store, Change::Gone);
+        assert_eq!((store.objects().len(), store.files(), store.notices().count()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_a_file_holds_is_never_printed() {
+        let change = Change::Text("tls.key: c2VjcmV0".to_owned());
+        assert_eq!(format!("{change:?}"), "Text(17 bytes)");
+    }
+}

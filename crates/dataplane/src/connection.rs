@@ -1,0 +1,228 @@
+//! A downstream connection: what is known of it, and the way into its protocol.
+
+pub(crate) mod peer_certificate;
+
+use std::cell::{OnceCell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use portcullis_snapshot::listener::{ChainService, ChainTls, ListenerKey};
+use portcullis_snapshot::{FilterChain, Listener};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::connection::peer_certificate::PeerCertificate;
+use crate::listen::canonical;
+use crate::stream::Stream;
+use crate::worker::{OpenConnection, Pinned, Worker};
+use crate::{http, tcp, tls};
+
+/// Facts about a downstream connection, shared by everything that happens on it.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) key: ListenerKey,
+    /// TCP peer.
+    pub(crate) peer: SocketAddr,
+    /// Own end.
+    pub(crate) local: SocketAddr,
+    pub(crate) tls: Option<TlsSession>,
+    pub(crate) started: SystemTime,
+    pub(crate) started_at: Instant,
+    /// Whether the gateway was draining already when it accepted the connection.
+    late: bool,
+    scope: RefCell<Scope>,
+    _open: OpenConnection,
+}
+
+/// How long a connection that was accepted while draining may take until its first request. Load balancers
+/// that have not noticed yet must be served; a spare connection must not hold up the end.
+const LATE_FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// What a TLS handshake with the client settled.
+pub(crate) struct TlsSession {
+    /// Lower-case server name, if the client sent one.
+    pub(crate) server_name: Option<Arc<str>>,
+    pub(crate) version: rustls::ProtocolVersion,
+    pub(crate) cipher: rustls::CipherSuite,
+    /// DER of the client's certificate, if it presented one.
+    pub(crate) client_certificate: Option<rustls::pki_types::CertificateDer<'static>>,
+    /// ALPN outcome.
+    pub(crate) alpn: Option<Box<[u8]>>,
+    peer: OnceCell<Option<PeerCertificate>>,
+}
+
+impl TlsSession {
+    /// What rustls settled, for a client that asked for `server_name`.
+    pub(crate) fn new(server_name: Option<Arc<str>>, tls: &rustls::ServerConnection) -> Option<Self> {
+        let certificate = tls.peer_certificates().and_then(|chain| chain.first());
+        Some(Self {
+            server_name,
+            version: tls.protocol_version()?,
+            cipher: tls.negotiated_cipher_suite()?.suite(),
+            client_certificate: certificate.map(|certificate| certificate.clone().into_owned()),
+            alpn: tls.alpn_protocol().map(Into::into),
+            peer: OnceCell::new(),
+        })
+    }
+
+    /// Facts of the client's certificate, read on first use.
+    pub(crate) fn peer(&self) -> Option<&PeerCertificate> {
+        let read = || self.client_certificate.as_ref().map(|der| PeerCertificate::new(der));
+        self.peer.get_or_init(read).as_ref()
+    }
+}
+
+/// A snapshot with the chain this connection belongs to in it; the two are only used together.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) pinned: Rc<Pinned>,
+    pub(crate) chain: Arc<FilterChain>,
+}
+
+impl Scope {
+    /// The scope of connections that need none: an empty snapshot, and a chain that leads nowhere.
+    pub(crate) fn nowhere() -> Self {
+        let chain = FilterChain {
+            name: "".into(),
+            origin: "".into(),
+            declared_port: 0,
+            tls: ChainTls::None,
+            service: ChainService::Nothing,
+        };
+        Self { pinned: Rc::new(Pinned::new(Arc::default())), chain: Arc::new(chain) }
+    }
+}
+
+/// A connection that has been accepted and not yet been sorted into a chain.
+pub(crate) struct Accepted {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) pinned: Rc<Pinned>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) started: SystemTime,
+    pub(crate) started_at: Instant,
+    open: OpenConnection,
+}
+
+/// Serves one accepted connection to its end, by a snapshot that has its listener; `open` counts it from the moment it was accepted.
+pub(crate) async fn serve(
+    (worker, pinned): (Rc<Worker>, Rc<Pinned>),
+    open: OpenConnection,
+    key: ListenerKey,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let Some(listener) = pinned.snapshot.listener(key).cloned() else { return };
+    let local = stream.local_addr().map_or(peer, canonical);
+    let accepted = Accepted {
+        open,
+        worker,
+        pinned,
+        listener,
+        peer,
+        local,
+        started: SystemTime::now(),
+        started_at: Instant::now(),
+    };
+    // Without a TLS chain there is nothing to look for: the first bytes belong to the service.
+    match accepted.listener.plain.clone() {
+        Some(chain) if accepted.listener.tls.is_empty() => {
+            let connection = accepted.sorted(chain, None);
+            run(connection, Stream::Tcp(stream), BytesMut::new()).await;
+        }
+        _ => tls::sort(accepted, stream).await,
+    }
+}
+
+/// Runs the service of the connection's chain; `ahead` has been read from `stream` already.
+pub(crate) async fn run(connection: Connection, stream: Stream, ahead: BytesMut) {
+    let chain = connection.scope().chain;
+    match &chain.service {
+        ChainService::Http(_) => {
+            // The connection may outlive many generations: nothing below it holds on to this one.
+            drop(chain);
+            // On the heap, and only where there is HTTP: the state of an exchange is four times that of a
+            // connection whose bytes are merely carried.
+            Box::pin(http::serve(Rc::new(connection), stream, ahead)).await;
+        }
+        ChainService::Tcp(route) => tcp::serve(&connection, Arc::clone(route), stream, ahead).await,
+        ChainService::Nothing => tcp::no_route(&connection),
+    }
+}
+
+impl Accepted {
+    /// The connection, sorted into `chain`.
+    pub(crate) fn sorted(self, chain: Arc<FilterChain>, tls: Option<TlsSession>) -> Connection {
+        Connection {
+            late: self.worker.drain.is_draining(),
+            worker: self.worker,
+            key: self.listener.key(),
+            peer: self.peer,
+            local: self.local,
+            tls,
+            started: self.started,
+            started_at: self.started_at,
+            scope: RefCell::new(Scope { pinned: self.pinned, chain }),
+            _open: self.open,
+        }
+    }
+}
+
+impl Connection {
+    /// Snapshot and chain in force now. A newer snapshot is taken up here, between requests; when
+    /// it has no such chain any more the connection goes on under the last one that had.
+    pub(crate) fn scope(&self) -> Scope {
+        let pinned = self.worker.pin();
+        let mut scope = self.scope.borrow_mut();
+        if pinned.snapshot.generation != scope.pinned.snapshot.generation {
+            let listener = pinned.snapshot.listener(self.key);
+            let chain = listener.and_then(|listener| match &self.tls {
+                None => listener.plain.as_ref(),
+                Some(tls) => match tls.server_name.as_deref() {
+                    Some(name) => listener.tls.find(name),
+                    None => listener.tls.any(),
+                },
+            });
+            // A chain that now carries another protocol cannot serve what this connection speaks.
+            let same_kind = |chain: &&Arc<FilterChain>| {
+                matches!(chain.service, ChainService::Http(_))
+                    == matches!(scope.chain.service, ChainService::Http(_))
+            };
+            if let Some(chain) = chain.filter(same_kind) {
+                let chain = Arc::clone(chain);
+                *scope = Scope { pinned, chain };
+            }
+        }
+        scope.clone()
+    }
+
+    /// Snapshot and chain it was sorted by, which it gives up: for a connection that asks for nothing any more,
+    /// and would keep them for as long as it lives.
+    pub(crate) fn let_go(&self) -> Scope {
+        self.scope.replace(self.worker.nowhere.clone())
+    }
+
+    /// Waits until a connection without requests should end: when draining begins, or, if that had begun
+    /// before it was accepted, after the time that its first request has.
+    pub(crate) async fn unneeded(&self) {
+        if self.late {
+            tokio::time::sleep_until(self.started_at + LATE_FIRST_REQUEST).await;
+        } else {
+            let drain = &self.worker.drain;
+            while !drain.is_draining() {
+                drain.news().await;
+                // A client that is silent for an hour must not keep an hour's snapshots.
+                self.scope();
+            }
+        }
+    }
+
+    /// Server name the client asked for.
+    pub(crate) fn server_name(&self) -> Option<&Arc<str>> {
+        self.tls.as_ref().and_then(|tls| tls.server_name.as_ref())
+    }
+}

@@ -1,0 +1,143 @@
+//! What a client certificate says, in the forms that headers carry.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// Facts of one certificate, computed once per connection.
+#[derive(Debug)]
+pub(crate) struct PeerCertificate {
+    /// RFC 2253 subject.
+    pub(crate) subject: String,
+    /// URI subject alternative names.
+    pub(crate) uris: Vec<String>,
+    /// Lower-case hex SHA-256 of the DER.
+    pub(crate) fingerprint: String,
+    /// An element of `x-forwarded-client-cert`.
+    pub(crate) element: String,
+}
+
+impl PeerCertificate {
+    /// Reads `der`; what cannot be read is left empty, for the handshake has accepted it already.
+    pub(crate) fn new(der: &[u8]) -> Self {
+        let fingerprint = digest(&SHA256, der).as_ref().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        let (mut subject, mut uris, mut names) = (String::new(), Vec::new(), Vec::new());
+        if let Ok((_, certificate)) = X509Certificate::from_der(der) {
+            subject = rfc2253(&certificate);
+            if let Ok(Some(alternative)) = certificate.subject_alternative_name() {
+                for name in &alternative.value.general_names {
+                    match name {
+                        GeneralName::URI(uri) => uris.push((*uri).to_owned()),
+                        GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        let element = element(der, &fingerprint, &subject, &uris, &names);
+        Self { subject, uris, fingerprint, element }
+    }
+}
+
+/// Most specific attribute first, comma-separated (RFC 2253 §2.1).
+fn rfc2253(certificate: &X509Certificate<'_>) -> String {
+    let registry = x509_parser::objects::oid_registry();
+    let mut parts: Vec<String> = certificate
+        .subject()
+        .iter_attributes()
+        .map(|attribute| {
+            let name = x509_parser::objects::oid2abbrev(attribute.attr_type(), registry);
+            let value = attribute.as_str().unwrap_or("");
+            match name {
+                Ok(name) => format!("{name}={}", escaped(value)),
+                Err(_) => format!("{}={}", attribute.attr_type(), escaped(value)),
+            }
+        })
+        .collect();
+    parts.reverse();
+    parts.join(",")
+}
+
+/// RFC 2253 §2.4; control characters could end a header line and are dropped.
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for (position, char) in value.chars().enumerate() {
+        let special = matches!(char, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
+            || (position == 0 && matches!(char, '#' | ' '));
+        if char.is_control() {
+            continue;
+        }
+        if special {
+            out.push('\\');
+        }
+        out.push(char);
+    }
+    out
+}
+
+fn element(der: &[u8], fingerprint: &str, subject: &str, uris: &[String], names: &[String]) -> String {
+    let mut out =
+        format!("Hash={fingerprint};Cert=\"{}\";Subject=\"{}\";URI=", encoded_pem(der), quoted(subject));
+    out.push_str(&value(uris.first().map_or("", String::as_str)));
+    for uri in uris.iter().skip(1) {
+        let _ = write!(out, ";URI={}", value(uri));
+    }
+    for name in names {
+        let _ = write!(out, ";DNS={}", value(name));
+    }
+    out
+}
+
+/// The PEM form, URL-encoded.
+fn encoded_pem(der: &[u8]) -> String {
+    let mut out = String::from("-----BEGIN%20CERTIFICATE-----%0A");
+    for line in STANDARD.encode(der).as_bytes().chunks(64) {
+        for &byte in line {
+            match byte {
+                b'+' => out.push_str("%2B"),
+                b'/' => out.push_str("%2F"),
+                b'=' => out.push_str("%3D"),
+                _ => out.push(char::from(byte)),
+            }
+        }
+        out.push_str("%0A");
+    }
+    out.push_str("-----END%20CERTIFICATE-----%0A");
+    out
+}
+
+fn quoted(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// A name from a certificate is the client's text: what could end the element is quoted
+/// (CVE-2023-27493).
+fn value(text: &str) -> String {
+    let clean: String = text.chars().filter(|char| !char.is_control()).collect();
+    if clean.contains([',', ';', '=', '"', ' ']) { format!("\"{}\"", quoted(&clean)) } else { clean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_break_out() {
+        assert_eq!(value("client.example.com"), "client.example.com");
+        assert_eq!(value("a;By=evil"), "\"a;By=evil\"");
+        assert_eq!(value("a\"\r\nx"), "\"a\\\"x\"");
+    }
+
+    #[test]
+    fn garbage_is_survived() {
+        let facts = PeerCertificate::new(b"no certificate");
+        assert_eq!((facts.subject.as_str(), facts.fingerprint.len()), ("", 64));
+    }
+}

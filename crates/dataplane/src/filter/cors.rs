@@ -1,0 +1,80 @@
+//! Cross-origin policy of a route (Fetch standard, §3.2; Istio's `corsPolicy`).
+//!
+//! CORS does not block: a request of a foreign origin is forwarded as any other, its answer just
+//! lacks the header that would let a browser show it.
+
+use bytes::Bytes;
+use portcullis_snapshot::Headers;
+use portcullis_snapshot::action::CorsPolicy;
+use portcullis_telemetry::details::Details;
+
+use crate::http::exchange::Exchange;
+use crate::http::message::Response;
+use crate::http::reply::Reply;
+
+/// Answers a preflight that the policy can answer; `None` lets the request go on.
+pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Reply> {
+    let headers = &exchange.request.headers;
+    let origin = headers.first("origin").filter(|origin| !origin.is_empty())?;
+    let method = headers.first("access-control-request-method").filter(|method| !method.is_empty())?;
+    if &exchange.request.method[..] != b"OPTIONS" {
+        return None;
+    }
+    let mut reply = Reply::new(200, "", Details::new("cors_response"));
+    reply.untouched = true;
+    if !allows(policy, origin) {
+        return if policy.forward_unmatched_preflights { None } else { Some(reply) };
+    }
+    let out = &mut reply.headers;
+    out.append("access-control-allow-origin", origin.clone());
+    credentials(policy, out);
+    if let Some(methods) = &policy.allow_methods {
+        out.append("access-control-allow-methods", echoed(methods, Some(method)));
+    }
+    if let Some(allowed) = &policy.allow_headers {
+        out.append(
+            "access-control-allow-headers",
+            echoed(allowed, headers.first("access-control-request-headers")),
+        );
+    }
+    expose(policy, out);
+    if let Some(age) = &policy.max_age {
+        out.append("access-control-max-age", age.clone());
+    }
+    Some(reply)
+}
+
+/// Marks the response to an allowed origin.
+pub(crate) fn on_response(exchange: &Exchange, policy: &CorsPolicy, response: &mut Response) {
+    let Some(origin) = exchange.origin.as_ref().filter(|origin| allows(policy, origin)) else {
+        return;
+    };
+    response.headers.set("access-control-allow-origin", origin.clone());
+    if policy.allow_credentials {
+        response.headers.set("access-control-allow-credentials", "true");
+    }
+    if let Some(exposed) = &policy.expose_headers {
+        response.headers.set("access-control-expose-headers", exposed.clone());
+    }
+}
+
+fn allows(policy: &CorsPolicy, origin: &[u8]) -> bool {
+    policy.allow_origins.iter().any(|allowed| allowed.matches(origin))
+}
+
+/// `*` stands for what was asked.
+fn echoed(allowed: &Bytes, asked: Option<&Bytes>) -> Bytes {
+    if &allowed[..] == b"*" { asked.cloned().unwrap_or_default() } else { allowed.clone() }
+}
+
+fn credentials(policy: &CorsPolicy, out: &mut Headers) {
+    if policy.allow_credentials {
+        out.append("access-control-allow-credentials", "true");
+    }
+}
+
+fn expose(policy: &CorsPolicy, out: &mut Headers) {
+    if let Some(exposed) = &policy.expose_headers {
+        out.append("access-control-expose-headers", exposed.clone());
+    }
+}

@@ -1,0 +1,149 @@
+//! Values of `%OPERATOR%`s in header operations.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use portcullis_snapshot::template::{Context, Operator, PlainOperator};
+use portcullis_telemetry::access_log::Timestamps;
+use rustls::{CipherSuite, ProtocolVersion};
+
+use crate::http::exchange::Exchange;
+use crate::http::message::Response;
+
+/// The request an operator speaks of, with its response once there is one.
+pub(crate) struct Facts<'a> {
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) response: Option<&'a Response>,
+}
+
+impl Context for Facts<'_> {
+    fn write(&self, operator: &Operator, out: &mut Vec<u8>) {
+        match operator {
+            Operator::Request { name, alternative, max } => {
+                let view = self.exchange.view();
+                let value = view.header(name).or_else(|| view.header(alternative.as_deref()?));
+                put(out, value.as_deref(), *max);
+            }
+            Operator::Response { name, alternative, max } => {
+                let headers = self.response.map(|response| &response.headers);
+                let find = |name: &str| headers.and_then(|headers| headers.joined(name));
+                let value = find(name).or_else(|| find(alternative.as_deref()?));
+                put(out, value.as_deref(), *max);
+            }
+            Operator::StartTime => {
+                Timestamps::default().write(self.exchange.record.inner.started, out);
+            }
+            Operator::Plain(operator) => self.plain(*operator, out),
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, value: Option<&[u8]>, max: Option<usize>) {
+    if let Some(value) = value {
+        out.extend_from_slice(&value[..value.len().min(max.unwrap_or(usize::MAX))]);
+    }
+}
+
+impl Facts<'_> {
+    fn plain(&self, operator: PlainOperator, out: &mut Vec<u8>) {
+        use PlainOperator as Op;
+        let exchange = self.exchange;
+        let (connection, record) = (&exchange.connection, &exchange.record.inner);
+        let tls = connection.tls.as_ref();
+        let upstream = record.endpoint.as_ref().map(|endpoint| &endpoint.address);
+        // Writing to a Vec cannot fail.
+        let _ = match operator {
+            Op::DownstreamRemoteAddress => write!(out, "{}", exchange.client),
+            Op::DownstreamRemoteAddressWithoutPort => write!(out, "{}", exchange.client.ip()),
+            Op::DownstreamRemotePort => write!(out, "{}", exchange.client.port()),
+            Op::DownstreamDirectRemoteAddress => write!(out, "{}", connection.peer),
+            Op::DownstreamDirectRemoteAddressWithoutPort => write!(out, "{}", connection.peer.ip()),
+            Op::DownstreamLocalAddress => write!(out, "{}", connection.local),
+            Op::DownstreamLocalAddressWithoutPort => write!(out, "{}", connection.local.ip()),
+            Op::DownstreamLocalPort => write!(out, "{}", connection.local.port()),
+            Op::DownstreamTlsVersion => text(out, tls.map(|tls| version(tls.version))),
+            Op::DownstreamTlsCipher => text(out, tls.map(|tls| cipher(tls.cipher))),
+            Op::DownstreamPeerSubject => text(out, peer(tls).map(|peer| peer.subject.as_str())),
+            Op::DownstreamPeerUriSan => {
+                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.uris.join(",")))
+            }
+            Op::DownstreamPeerFingerprint256 => text(out, peer(tls).map(|peer| peer.fingerprint.as_str())),
+            Op::Protocol => text(out, record.protocol.map(portcullis_telemetry::record::Protocol::as_str)),
+            Op::RequestedServerName => text(out, connection.server_name().map(|name| &**name)),
+            Op::RouteName => text(out, record.route_name.as_deref()),
+            Op::VirtualClusterName => Ok(()),
+            Op::ResponseCode => match self.response {
+                Some(response) => write!(out, "{}", response.status),
+                None => Ok(()),
+            },
+            Op::ResponseCodeDetails => text(out, record.details.as_ref().map(|details| details.as_str())),
+            Op::ResponseFlags => {
+                record.flags.write_short(out);
+                Ok(())
+            }
+            Op::UpstreamRemoteAddress | Op::UpstreamHost => match upstream {
+                Some(address) => write!(out, "{address}"),
+                None => Ok(()),
+            },
+            Op::UpstreamRemoteAddressWithoutPort => match inet(upstream) {
+                Some(address) => write!(out, "{}", address.ip()),
+                None => Ok(()),
+            },
+            Op::UpstreamRemotePort => match inet(upstream) {
+                Some(address) => write!(out, "{}", address.port()),
+                None => Ok(()),
+            },
+            Op::UpstreamCluster => text(out, record.cluster.as_ref().map(|cluster| &*cluster.name)),
+            Op::UpstreamLocalAddress => match record.upstream_local_address {
+                Some(address) => write!(out, "{address}"),
+                None => Ok(()),
+            },
+            Op::BytesReceived => write!(out, "{}", record.bytes_received),
+            Op::BytesSent => write!(out, "{}", record.bytes_sent),
+            Op::Duration => write!(out, "{}", exchange.record.elapsed().as_millis()),
+            Op::Hostname => text(out, Some(&exchange.worker().config.hostname)),
+        };
+    }
+}
+
+fn text(out: &mut Vec<u8>, value: Option<&str>) -> std::io::Result<()> {
+    out.extend_from_slice(value.unwrap_or("").as_bytes());
+    Ok(())
+}
+
+fn peer(
+    tls: Option<&crate::connection::TlsSession>,
+) -> Option<&crate::connection::peer_certificate::PeerCertificate> {
+    tls.and_then(crate::connection::TlsSession::peer)
+}
+
+fn inet(address: Option<&portcullis_snapshot::cluster::Address>) -> Option<&SocketAddr> {
+    match address? {
+        portcullis_snapshot::cluster::Address::Inet(address) => Some(address),
+        portcullis_snapshot::cluster::Address::Unix(_) => None,
+    }
+}
+
+fn version(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::TLSv1_3 => "TLSv1.3",
+        ProtocolVersion::TLSv1_2 => "TLSv1.2",
+        _ => "",
+    }
+}
+
+/// OpenSSL's names, as Istio's gateway prints them.
+fn cipher(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        _ => "",
+    }
+}

@@ -1,0 +1,205 @@
+//! Hygiene at the edge: what a client says about itself is dropped, what the gateway knows is added
+//! (routing.md §2.11, security.md §6.1).
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use portcullis_snapshot::Headers;
+use portcullis_snapshot::settings::ForwardClientCert;
+
+use crate::http::exchange::Exchange;
+use crate::http::message::text;
+
+/// Steering headers of the proxy underneath Istio's gateway: from outside they mean nothing good.
+const CONTROLS: &[&[u8]] = &[
+    b"x-envoy-attempt-count",
+    b"x-envoy-decorator-operation",
+    b"x-envoy-downstream-service-cluster",
+    b"x-envoy-downstream-service-node",
+    b"x-envoy-expected-rq-timeout-ms",
+    b"x-envoy-external-address",
+    b"x-envoy-force-trace",
+    b"x-envoy-hedge-on-per-try-timeout",
+    b"x-envoy-internal",
+    b"x-envoy-ip-tags",
+    b"x-envoy-max-retries",
+    b"x-envoy-original-host",
+    b"x-envoy-original-path",
+    b"x-envoy-original-url",
+    b"x-envoy-peer-metadata",
+    b"x-envoy-peer-metadata-id",
+    b"x-envoy-retriable-header-names",
+    b"x-envoy-retriable-status-codes",
+    b"x-envoy-retry-grpc-on",
+    b"x-envoy-retry-on",
+    b"x-envoy-upstream-alt-stat-name",
+    b"x-envoy-upstream-rq-per-try-timeout-ms",
+    b"x-envoy-upstream-rq-timeout-alt-response",
+    b"x-envoy-upstream-rq-timeout-ms",
+    b"x-envoy-upstream-stream-duration-ms",
+];
+
+/// Cleans the request's headers and sets the gateway's own; settles the trusted client and scheme.
+pub(crate) fn sanitize(exchange: &mut Exchange) {
+    let settings = exchange.scope.pinned.snapshot.settings.clone();
+    let hops = settings.trusted_proxies as usize;
+    drop_hop_by_hop(&mut exchange.request.headers);
+    // An upgrade that is allowed goes on to the upstream, and routes may match it.
+    if let Some(protocol) = exchange.request.upgrade.clone() {
+        exchange.request.headers.append("connection", "Upgrade");
+        exchange.request.headers.append("upgrade", protocol);
+    }
+    exchange.request.headers.retain(|field| CONTROLS.binary_search(&&field.name[..]).is_err());
+
+    let received = exchange.request.headers.joined("x-forwarded-for");
+    let peer: Bytes = exchange.connection.peer.ip().to_string().into();
+    let behind = received.as_deref().filter(|_| hops > 0).and_then(|list| nth_from_right(text(list), hops));
+    let (client, client_text) = match behind {
+        Some(client) => (SocketAddr::new(client, 0), client.to_string().into()),
+        None => (exchange.connection.peer, peer.clone()),
+    };
+    exchange.client = client;
+    let appended: Bytes = match received {
+        Some(list) if !list.is_empty() => [&list[..], b",", &peer].concat().into(),
+        _ => peer,
+    };
+    let proto = exchange.request.headers.first_str("x-forwarded-proto").and_then(|proto| match proto {
+        "http" => Some("http"),
+        "https" => Some("https"),
+        _ => None,
+    });
+    if hops > 0
+        && let Some(proto) = proto
+    {
+        exchange.scheme = proto;
+    }
+    let id: Bytes = exchange.worker().with_dice(request_id);
+    let headers = &mut exchange.request.headers;
+    headers.set("x-forwarded-for", appended.clone());
+    headers.set("x-forwarded-proto", exchange.scheme);
+    headers.set("x-request-id", id.clone());
+    headers.append("x-envoy-external-address", client_text);
+    client_certificate(exchange, settings.forward_client_cert);
+    exchange.record.inner.x_forwarded_for = Some(appended);
+    exchange.record.inner.request_id = Some(id);
+    exchange.record.inner.downstream_remote_address = Some(exchange.client);
+}
+
+/// Fields that end at this hop, and those that `Connection` names, unless the gateway or an
+/// authenticator relies on them (CVE-2024-45410).
+fn drop_hop_by_hop(headers: &mut Headers) {
+    let named = headers.joined("connection");
+    let is_named = |name: &[u8]| {
+        let tokens = named.as_deref().unwrap_or_default().split(|&byte| byte == b',');
+        tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(name))
+    };
+    headers.retain(|field| match &field.name[..] {
+        b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade"
+        | b"http2-settings" => false,
+        b"te" => field.value.eq_ignore_ascii_case(b"trailers"),
+        b"authorization" | b"cookie" | b"forwarded" | b"content-length" | b"content-type" | b"expect" => true,
+        name if name.starts_with(b"x-forwarded-") => true,
+        name => named.is_none() || !is_named(name),
+    });
+}
+
+/// The `hops`-th address from the right, if the list is that long and it is an address.
+fn nth_from_right(list: &str, hops: usize) -> Option<IpAddr> {
+    let entry = list.rsplit(',').nth(hops - 1)?.trim();
+    let entry = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
+    entry.parse().ok()
+}
+
+/// A random UUID (RFC 9562 §5.4); its 15th character, `4`, says "not traced" to Istio's tools.
+fn request_id(dice: &mut rand::rngs::SmallRng) -> Bytes {
+    use rand::RngExt as _;
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let random = dice.random::<u128>();
+    let random = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let mut text = Vec::with_capacity(36);
+    for place in (0..32).rev() {
+        text.push(HEX[(random >> (place * 4)) as usize & 15]);
+        if matches!(place, 24 | 20 | 16 | 12) {
+            text.push(b'-');
+        }
+    }
+    text.into()
+}
+
+/// `x-forwarded-client-cert` as `forwardClientCertDetails` says.
+fn client_certificate(exchange: &mut Exchange, rule: ForwardClientCert) {
+    const NAME: &str = "x-forwarded-client-cert";
+    let peer = exchange.connection.tls.as_ref().and_then(|tls| tls.peer()).map(|peer| peer.element.clone());
+    let headers = &mut exchange.request.headers;
+    match (rule, peer) {
+        (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
+        (ForwardClientCert::SanitizeSet, Some(element)) => headers.set(NAME, element),
+        (ForwardClientCert::AppendForward, Some(element)) => {
+            let value = match headers.joined(NAME) {
+                Some(list) => [&list[..], b",", element.as_bytes()].concat(),
+                None => element.into_bytes(),
+            };
+            headers.set(NAME, value);
+        }
+        _ => {
+            headers.remove(NAME);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_sorted() {
+        assert!(CONTROLS.is_sorted());
+    }
+
+    #[test]
+    fn trusted_client() {
+        for (list, hops, expected) in [
+            ("56.5.6.7, 72.9.5.6, 98.1.2.3", 2, Some("72.9.5.6")),
+            ("72.9.5.6, 98.1.2.3", 2, Some("72.9.5.6")),
+            ("98.1.2.3", 2, None),
+            ("garbage, 1.1.1.1", 2, None),
+            ("2001:db8::1, 10.0.0.1", 2, Some("2001:db8::1")),
+            ("[2001:db8::1]", 1, Some("2001:db8::1")),
+        ] {
+            assert_eq!(
+                nth_from_right(list, hops),
+                expected.map(|text| text.parse().expect("address")),
+                "{list}"
+            );
+        }
+    }
+
+    #[test]
+    fn connection_cannot_name_what_others_rely_on() {
+        let mut headers = Headers::default();
+        for (name, value) in [
+            ("connection", "x-a, X-Forwarded-For, authorization, close"),
+            ("x-a", "1"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("authorization", "Basic eA=="),
+            ("te", "trailers"),
+            ("keep-alive", "timeout=5"),
+            ("x-b", "2"),
+        ] {
+            headers.append(name, value);
+        }
+        drop_hop_by_hop(&mut headers);
+        let left: Vec<_> = headers.iter().map(|field| text(&field.name).to_owned()).collect();
+        assert_eq!(left, ["x-forwarded-for", "authorization", "te", "x-b"]);
+    }
+
+    #[test]
+    fn request_ids_are_version_4_uuids() {
+        use rand::SeedableRng as _;
+        let id = request_id(&mut rand::rngs::SmallRng::seed_from_u64(1));
+        let id = text(&id);
+        assert_eq!((id.len(), &id[14..15]), (36, "4"));
+        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
+        assert_eq!(id.matches('-').count(), 4);
+    }
+}

@@ -1,0 +1,112 @@
+//! Header operations of routes and destinations: remove, then set, then add.
+
+use bytes::Bytes;
+use portcullis_snapshot::Headers;
+use portcullis_snapshot::action::{Action, Destination, Destinations, HeaderOps};
+use portcullis_snapshot::template::Template;
+
+use crate::filter::format::Facts;
+use crate::http::exchange::Exchange;
+use crate::http::message::Response;
+
+/// The operations of a route and of its chosen destination, in the order they run: with several
+/// destinations the destination's come first, so that the route's win; with one it is the other way
+/// round, and the removals of both come first (routing.md §2.6).
+fn in_order<'a>(
+    several: bool,
+    route: &'a HeaderOps,
+    destination: Option<&'a HeaderOps>,
+) -> [Option<&'a HeaderOps>; 2] {
+    if several { [destination, Some(route)] } else { [Some(route), destination] }
+}
+
+/// Applies the operations on a request; gives the authority they set, if any.
+pub(crate) fn on_request(exchange: &mut Exchange, destination: &Destination) -> Option<Bytes> {
+    let matched = exchange.matched.clone()?;
+    let route = matched.route();
+    let (route_ops, destination_ops) = (&route.request_headers, &destination.request_headers);
+    if route_ops.is_empty() && destination_ops.is_empty() {
+        return None;
+    }
+    let several = has_several(&route.action);
+    // Values are those of the request before any operation touched it.
+    let rendered = render(several, route_ops, Some(destination_ops), &Facts { exchange, response: None });
+    apply(&mut exchange.request.headers, several, route_ops, Some(destination_ops), rendered);
+    let facts = Facts { exchange, response: None };
+    let authority = route_ops.authority.as_ref().or(destination_ops.authority.as_ref());
+    authority.map(|template| template.render(&facts)).filter(|value| !value.is_empty())
+}
+
+/// Applies the operations of the matched route on a response of the gateway's own.
+pub(crate) fn on_response(exchange: &Exchange, response: &mut Response) {
+    on_response_from(exchange, None, response);
+}
+
+/// Applies the operations of the matched route, and of the destination that answered.
+pub(crate) fn on_response_from(
+    exchange: &Exchange,
+    destination: Option<&Destination>,
+    response: &mut Response,
+) {
+    let Some(matched) = &exchange.matched else { return };
+    let route = matched.route();
+    let destination = destination.map(|destination| &destination.response_headers);
+    if route.response_headers.is_empty() && destination.is_none_or(HeaderOps::is_empty) {
+        return;
+    }
+    let several = has_several(&route.action);
+    let facts = Facts { exchange, response: Some(response) };
+    let rendered = render(several, &route.response_headers, destination, &facts);
+    apply(&mut response.headers, several, &route.response_headers, destination, rendered);
+}
+
+fn has_several(action: &Action) -> bool {
+    matches!(action, Action::Forward(forward) if matches!(forward.destinations, Destinations::Weighted { .. }))
+}
+
+/// A value with the name it goes under.
+type Rendered = (Bytes, Bytes);
+
+/// Rendered `set` and `add` values of each group of operations.
+fn render(
+    several: bool,
+    route: &HeaderOps,
+    destination: Option<&HeaderOps>,
+    facts: &Facts<'_>,
+) -> [(Vec<Rendered>, Vec<Rendered>); 2] {
+    let values = |entries: &[(Bytes, Template)]| {
+        // An empty value is not set at all, as the reference does.
+        let rendered = entries.iter().map(|(name, template)| (name.clone(), template.render(facts)));
+        rendered.filter(|(_, value)| !value.is_empty()).collect()
+    };
+    in_order(several, route, destination).map(|operations| match operations {
+        Some(operations) => (values(&operations.set), values(&operations.add)),
+        None => (Vec::new(), Vec::new()),
+    })
+}
+
+fn apply(
+    headers: &mut Headers,
+    several: bool,
+    route: &HeaderOps,
+    destination: Option<&HeaderOps>,
+    rendered: [(Vec<Rendered>, Vec<Rendered>); 2],
+) {
+    let order = in_order(several, route, destination);
+    if !several {
+        order.iter().flatten().for_each(|operations| remove(headers, operations));
+    }
+    for (operations, (set, add)) in order.iter().zip(rendered) {
+        if several && let Some(operations) = operations {
+            remove(headers, operations);
+        }
+        set.into_iter().for_each(|(name, value)| headers.set(name, value));
+        add.into_iter().for_each(|(name, value)| headers.append(name, value));
+    }
+}
+
+fn remove(headers: &mut Headers, operations: &HeaderOps) {
+    for name in &operations.remove {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,241 @@
+//! One request and its response: the record is opened, one snapshot is pinned, the pipeline runs,
+//! and exactly one set of counts and one log line come out, however it ends.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use portcullis_snapshot::Route;
+use portcullis_snapshot::matcher::RequestView;
+use portcullis_telemetry::details::Details;
+use portcullis_telemetry::flags::Flag;
+use portcullis_telemetry::metrics::DropReason;
+use portcullis_telemetry::record::{Protocol, RequestRecord};
+use tokio::time::Instant;
+
+use crate::connection::{Connection, Scope};
+use crate::error::ClientError;
+use crate::filter::cookie;
+use crate::http::body::{Body, Sink};
+use crate::http::h1::head::Version;
+use crate::http::h1::io::Writer;
+use crate::http::message::{Request, Responder, text};
+use crate::http::{pipeline, reply};
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// When a request arrived, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) started: SystemTime,
+    pub(crate) at: Instant,
+}
+
+/// How an exchange ended, and what it gives back.
+pub(crate) enum Finished {
+    /// The response was sent; the connection decides whether it goes on.
+    Done {
+        /// The request body, read to its end or not.
+        body: Body,
+        /// The response's sink.
+        sink: Sink,
+    },
+    /// Both sides now speak another protocol.
+    Upgraded {
+        /// Holds the downstream reader.
+        body: Body,
+        /// Holds the downstream writer.
+        sink: Sink,
+        /// The upstream side.
+        upstream: Stream,
+        /// Closed when the tunnel ends.
+        record: Box<Record>,
+    },
+    /// The response cannot be completed: the connection or stream ends here.
+    Broken,
+}
+
+/// Everything known about a request on its way.
+pub(crate) struct Exchange {
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) scope: Scope,
+    pub(crate) request: Request,
+    pub(crate) record: Record,
+    /// The trusted client: the peer, or what X-Forwarded-For says behind trusted proxies.
+    pub(crate) client: SocketAddr,
+    /// `http` or `https`, as the client sees it.
+    pub(crate) scheme: &'static str,
+    /// `Origin` as the client sent it, where the route has a CORS policy.
+    pub(crate) origin: Option<Bytes>,
+    /// What consistent hashing goes by, once it is known.
+    pub(crate) hash: Option<u64>,
+    /// A cookie to set for it.
+    pub(crate) cookie: Option<cookie::Generated>,
+    /// The route that matched, by virtual host and position: routes live in the pinned snapshot.
+    pub(crate) matched: Option<Matched>,
+}
+
+/// The matched route.
+#[derive(Clone)]
+pub(crate) struct Matched {
+    pub(crate) host: Arc<portcullis_snapshot::VirtualHost>,
+    pub(crate) ordinal: usize,
+}
+
+impl Matched {
+    pub(crate) fn route(&self) -> &Route {
+        &self.host.routes()[self.ordinal]
+    }
+}
+
+/// A request's record; counted and logged when it is dropped, so that no end is missed.
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    at: Instant,
+    pub(crate) inner: RequestRecord,
+    /// Set once the outcome is known; without it, the client left.
+    pub(crate) settled: bool,
+}
+
+impl Record {
+    pub(crate) fn open(connection: &Connection, arrival: Arrival) -> Self {
+        let mut inner = RequestRecord::new(arrival.started);
+        inner.downstream_local_address = Some(connection.local);
+        inner.downstream_remote_address = Some(connection.peer);
+        inner.sni = connection.server_name().cloned();
+        connection.worker.shard.request_started();
+        Self { worker: Rc::clone(&connection.worker), at: arrival.at, inner, settled: false }
+    }
+
+    /// Time since the request began.
+    pub(crate) fn elapsed(&self) -> std::time::Duration {
+        self.at.elapsed()
+    }
+
+    /// The request breaks HTTP/2's rules: its stream is reset.
+    pub(crate) fn refused_stream(&mut self) {
+        self.settled = true;
+        self.inner.protocol = Some(Protocol::Http2);
+        self.inner.flags.set(Flag::DownstreamProtocolError);
+        self.inner.details = Some(Details::HTTP2_PROTOCOL_ERROR);
+    }
+
+    /// The client ended the exchange.
+    pub(crate) fn client_left(&mut self) {
+        if !self.settled {
+            self.settled = true;
+            self.inner.flags.set(Flag::DownstreamConnectionTermination);
+            self.inner.details = Some(Details::DOWNSTREAM_REMOTE_DISCONNECT);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.client_left();
+        self.inner.duration = self.at.elapsed();
+        self.worker.shard.request_ended();
+        self.worker.finish_request(&self.inner);
+    }
+}
+
+impl Exchange {
+    /// What routing looks at.
+    pub(crate) fn view(&self) -> RequestView<'_> {
+        let (path, query) = portcullis_snapshot::path::split(text(&self.request.target));
+        RequestView {
+            method: text(&self.request.method),
+            scheme: self.scheme,
+            authority: text(&self.request.authority),
+            path,
+            query,
+            headers: &self.request.headers,
+        }
+    }
+
+    /// The worker this exchange runs on.
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.connection.worker
+    }
+}
+
+/// Runs one exchange from request head to the end of the response.
+pub(crate) async fn run(
+    connection: &Rc<Connection>,
+    request: Request,
+    body: Body,
+    responder: Responder,
+    arrival: Arrival,
+) -> Finished {
+    let mut record = Record::open(connection, arrival);
+    record.inner.method = Some(request.method.clone());
+    record.inner.path = Some(request.target.clone());
+    record.inner.authority = Some(request.authority.clone());
+    record.inner.protocol = Some(protocol(request.version));
+    record.inner.wire_received = request.wire as u64;
+    record.inner.grpc = request.is_grpc();
+    record.inner.user_agent = request.headers.first("user-agent").cloned();
+    let exchange = Box::new(Exchange {
+        scope: connection.scope(),
+        connection: Rc::clone(connection),
+        client: connection.peer,
+        scheme: if connection.tls.is_some() { "https" } else { "http" },
+        request,
+        record,
+        origin: None,
+        hash: None,
+        cookie: None,
+        matched: None,
+    });
+    pipeline::run(exchange, body, responder).await
+}
+
+/// Answers what never became a request, on an HTTP/1 connection that then ends.
+pub(crate) async fn refuse(
+    connection: &Connection,
+    error: ClientError,
+    arrival: Arrival,
+    writer: &mut Writer,
+) {
+    let mut record = Record::open(connection, arrival);
+    record.settled = true;
+    connection.worker.shard.dropped(match error {
+        ClientError::HeaderTimeout => DropReason::HeaderTimeout,
+        _ => DropReason::RequestRefused,
+    });
+    let reply = reply::client_error(error);
+    record.inner.protocol = Some(Protocol::Http11);
+    record.inner.response_code = reply.status;
+    record.inner.details = Some(reply.details.clone());
+    if let Some(flag) = reply.flag {
+        record.inner.flags.set(flag);
+    }
+    record.inner.bytes_sent = reply.body.len() as u64;
+    let head = reply.head(&connection.worker.date());
+    let out = writer.buffer();
+    crate::http::h1::encode::response(out, head.status, &head.headers);
+    if reply.body.is_empty() {
+        out.extend_from_slice(b"content-length: 0\r\n");
+    }
+    out.extend_from_slice(b"connection: close\r\n\r\n");
+    out.extend_from_slice(&reply.body);
+    let _ = writer.flush().await;
+}
+
+fn protocol(version: Version) -> Protocol {
+    match version {
+        Version::Http10 => Protocol::Http10,
+        Version::Http11 => Protocol::Http11,
+        Version::Http2 => Protocol::Http2,
+    }
+}
+
+/// Joins a path and a query again.
+pub(crate) fn target(path: &str, query: Option<&str>) -> Bytes {
+    match query {
+        None => Bytes::copy_from_slice(path.as_bytes()),
+        Some(query) => [path.as_bytes(), b"?", query.as_bytes()].concat().into(),
+    }
+}

@@ -1,0 +1,89 @@
+//! A request body that can be sent again: what has gone by is kept, up to a bound, until it is
+//! settled that no other try follows.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use crate::http::body::{Body, Source};
+use crate::http::h1::body::{BodyError, Frame};
+
+/// Most pieces kept; a client that sends single bytes must not make a long list of them.
+const MAX_PIECES: usize = 4096;
+
+/// A body with a memory.
+pub(crate) struct Replay {
+    pub(crate) live: Body,
+    kept: Vec<Bytes>,
+    size: usize,
+    /// Bytes that may be kept; 0 = keep nothing.
+    limit: usize,
+    /// Pieces of `kept` given in this try.
+    given: usize,
+    /// Whether something has gone by that was not kept.
+    lost: bool,
+}
+
+impl Replay {
+    pub(crate) fn new(live: Body, limit: usize) -> Self {
+        Self { live, kept: Vec::new(), size: 0, limit, given: 0, lost: false }
+    }
+
+    /// Whether the body can be sent from its beginning again.
+    pub(crate) fn can_rewind(&self) -> bool {
+        !self.lost
+    }
+
+    /// Starts over.
+    pub(crate) fn rewind(&mut self) {
+        self.given = 0;
+    }
+
+    /// Forgets what was kept: no other try follows.
+    pub(crate) fn settle(&mut self) {
+        // What a failed write took from the list has been given; nothing is sent twice.
+        self.limit = 0;
+        if self.given == self.kept.len() {
+            self.kept = Vec::new();
+            self.given = 0;
+        }
+    }
+
+    /// The body itself.
+    pub(crate) fn into_live(self) -> Body {
+        self.live
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        self.size += data.len();
+        if self.lost || self.size > self.limit || self.kept.len() == MAX_PIECES {
+            self.lost = true;
+            self.kept = Vec::new();
+            self.given = 0;
+            return;
+        }
+        self.kept.push(data.clone());
+        self.given += 1;
+    }
+}
+
+impl Source for Replay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        if let Some(piece) = self.kept.get(self.given) {
+            self.given += 1;
+            return Poll::Ready(Some(Ok(Frame::Data(piece.clone()))));
+        }
+        let frame = ready!(self.live.poll_frame(cx));
+        match &frame {
+            Some(Ok(Frame::Data(data))) => self.keep(data),
+            // Trailers would be missing in another try.
+            Some(Ok(Frame::Trailers(_))) => self.lost = true,
+            Some(Err(_)) | None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end(&self) -> bool {
+        self.given == self.kept.len() && self.live.is_end()
+    }
+}

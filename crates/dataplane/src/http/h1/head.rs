@@ -1,0 +1,457 @@
+//! Strict parsing of HTTP/1 message heads (RFC 9112).
+//!
+//! Nothing is repaired: a line ends in CRLF, a name touches its colon, a header is one line. What
+//! two parsers could read differently is refused here, so that no upstream ever has to decide.
+
+use bytes::{Bytes, BytesMut};
+use portcullis_snapshot::headers::Headers;
+
+/// Longest head in bytes (Envoy's default: 60 KiB).
+pub(crate) const MAX_HEAD: usize = 60 * 1024;
+/// Most header lines (Envoy's default).
+pub(crate) const MAX_HEADERS: usize = 100;
+
+/// Why a head was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    /// Request line, status line or a header line breaks the grammar.
+    #[error("http1.codec_error")]
+    Malformed,
+    /// A version this gateway does not speak: the request asks for HTTP/0.9, 1.2, 3.0, …
+    #[error("low_version")]
+    Version,
+    /// More than [`MAX_HEAD`] bytes.
+    #[error("http1.headers_too_large")]
+    TooLarge,
+    /// More than [`MAX_HEADERS`] lines.
+    #[error("http1.too_many_headers")]
+    TooMany,
+    /// Content-Length is repeated, a list, signed, empty or too long.
+    #[error("http1.invalid_content_length")]
+    ContentLength,
+    /// Content-Length and Transfer-Encoding together.
+    #[error("http1.content_length_and_chunked_not_allowed")]
+    ContentLengthAndChunked,
+    /// Transfer-Encoding other than exactly `chunked`.
+    #[error("http1.invalid_transfer_encoding")]
+    TransferEncoding,
+}
+
+/// Version of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+/// How a message body is delimited (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is none.
+    Empty,
+    /// So many bytes.
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
+    /// Until the connection closes (responses only).
+    UntilClose,
+}
+
+/// A parsed request head.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    pub(crate) method: Bytes,
+    pub(crate) target: Bytes,
+    pub(crate) version: Version,
+    pub(crate) headers: Headers,
+    pub(crate) framing: Framing,
+    /// Bytes of the head on the wire.
+    pub(crate) wire: usize,
+}
+
+/// A parsed response head.
+#[derive(Debug)]
+pub(crate) struct ResponseHead {
+    pub(crate) status: u16,
+    pub(crate) version: Version,
+    pub(crate) headers: Headers,
+}
+
+/// Where the search for the end of a head has got to, so that no byte is looked at twice.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Scan {
+    looked_at: usize,
+    line_start: usize,
+}
+
+impl Scan {
+    /// The length of the head once its closing empty line is in `buffer`.
+    ///
+    /// # Errors
+    /// A line that does not end in CRLF, or a head beyond [`MAX_HEAD`].
+    pub(crate) fn end(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
+        for offset in memchr::memchr_iter(b'\n', &buffer[self.looked_at..]) {
+            let newline = self.looked_at + offset;
+            if newline == self.line_start || buffer[newline - 1] != b'\r' {
+                return Err(HeadError::Malformed);
+            }
+            if newline == self.line_start + 1 && self.line_start > 0 {
+                return check_length(newline + 1).map(|()| Some(newline + 1));
+            }
+            self.line_start = newline + 1;
+        }
+        self.looked_at = buffer.len();
+        check_length(buffer.len()).map(|()| None)
+    }
+}
+
+fn check_length(length: usize) -> Result<(), HeadError> {
+    if length > MAX_HEAD { Err(HeadError::TooLarge) } else { Ok(()) }
+}
+
+/// Parses the request head in `head`, which ends with its empty line.
+///
+/// # Errors
+/// See [`HeadError`].
+pub(crate) fn request(head: BytesMut) -> Result<RequestHead, HeadError> {
+    let wire = head.len();
+    let line_end = memchr::memchr(b'\r', &head).ok_or(HeadError::Malformed)?;
+    let line = &head[..line_end];
+    if !line.is_ascii() || line.iter().any(|byte| byte.is_ascii_control()) {
+        return Err(HeadError::Malformed);
+    }
+    let method_end = memchr::memchr(b' ', line).unwrap_or(line.len());
+    if !is_method(&line[..method_end]) {
+        return Err(HeadError::Malformed);
+    }
+    let rest = line.get(method_end + 1..).ok_or(HeadError::Malformed)?;
+    let (target_length, version) = match memchr::memchr(b' ', rest) {
+        // A request line without version is HTTP/0.9.
+        None => (rest.len(), Err(HeadError::Version)),
+        Some(length) => (length, request_version(&rest[length + 1..])),
+    };
+    if target_length == 0 {
+        return Err(HeadError::Malformed);
+    }
+    let version = version?;
+    let target = method_end + 1..method_end + 1 + target_length;
+    let (head, headers) = headers(head, line_end + 2)?;
+    let framing = request_framing(&headers, version)?;
+    let (method, target) = (head.slice(..method_end), head.slice(target));
+    Ok(RequestHead { method, target, version, headers, framing, wire })
+}
+
+/// Parses the response head in `head`, which ends with its empty line. The framing is settled by
+/// [`response_framing`], which must know the request.
+///
+/// # Errors
+/// See [`HeadError`].
+pub(crate) fn response(head: BytesMut) -> Result<ResponseHead, HeadError> {
+    let line_end = memchr::memchr(b'\r', &head).ok_or(HeadError::Malformed)?;
+    let line = &head[..line_end];
+    let version = match line.get(..9) {
+        Some(b"HTTP/1.1 ") => Version::Http11,
+        Some(b"HTTP/1.0 ") => Version::Http10,
+        _ => return Err(HeadError::Malformed),
+    };
+    // The reason phrase may be absent, with its space (RFC 9112 §4).
+    let digits =
+        line.get(9..12).filter(|digits| digits.iter().all(u8::is_ascii_digit)).ok_or(HeadError::Malformed)?;
+    if line.len() > 12 && line[12] != b' ' {
+        return Err(HeadError::Malformed);
+    }
+    let status = digits.iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    if status < 100 {
+        return Err(HeadError::Malformed);
+    }
+    let (_, headers) = headers(head, line_end + 2)?;
+    Ok(ResponseHead { status, version, headers })
+}
+
+fn request_version(text: &[u8]) -> Result<Version, HeadError> {
+    match text {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(HeadError::Version)
+        }
+        _ => Err(HeadError::Malformed),
+    }
+}
+
+/// The methods Istio's gateway knows; any other is refused.
+pub(crate) fn is_method(method: &[u8]) -> bool {
+    matches!(
+        method,
+        b"GET"
+            | b"POST"
+            | b"PUT"
+            | b"DELETE"
+            | b"HEAD"
+            | b"OPTIONS"
+            | b"PATCH"
+            | b"CONNECT"
+            | b"TRACE"
+            | b"ACL"
+            | b"BIND"
+            | b"CHECKOUT"
+            | b"COPY"
+            | b"LINK"
+            | b"LOCK"
+            | b"MERGE"
+            | b"MKACTIVITY"
+            | b"MKCALENDAR"
+            | b"MKCOL"
+            | b"MOVE"
+            | b"MSEARCH"
+            | b"NOTIFY"
+            | b"PROPFIND"
+            | b"PROPPATCH"
+            | b"PURGE"
+            | b"REBIND"
+            | b"REPORT"
+            | b"SEARCH"
+            | b"SOURCE"
+            | b"SUBSCRIBE"
+            | b"UNBIND"
+            | b"UNLINK"
+            | b"UNLOCK"
+            | b"UNSUBSCRIBE"
+    )
+}
+
+/// Parses header lines from `start` on; names are put in lower case in place.
+fn headers(mut head: BytesMut, start: usize) -> Result<(Bytes, Headers), HeadError> {
+    // (name start, name end, value start, value end), found while the buffer can still be changed.
+    let mut spans: smallvec::SmallVec<[(usize, usize, usize, usize); 32]> = smallvec::SmallVec::new();
+    let mut line_start = start;
+    while head[line_start] != b'\r' {
+        if spans.len() == MAX_HEADERS {
+            return Err(HeadError::TooMany);
+        }
+        let line_end = line_start
+            + memchr::memchr(b'\n', &head[line_start..])
+                .and_then(|newline| newline.checked_sub(1))
+                .ok_or(HeadError::Malformed)?;
+        let colon =
+            line_start + memchr::memchr(b':', &head[line_start..line_end]).ok_or(HeadError::Malformed)?;
+        let name = &mut head[line_start..colon];
+        if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+            return Err(HeadError::Malformed);
+        }
+        name.make_ascii_lowercase();
+        let value = &head[colon + 1..line_end];
+        if !value.iter().all(|&byte| is_value_byte(byte)) {
+            return Err(HeadError::Malformed);
+        }
+        let leading = value.iter().take_while(|byte| is_blank(**byte)).count();
+        let trailing = value[leading..].iter().rev().take_while(|byte| is_blank(**byte)).count();
+        spans.push((line_start, colon, colon + 1 + leading, line_end - trailing));
+        line_start = line_end + 2;
+    }
+    let head = head.freeze();
+    let mut headers = Headers::with_capacity(spans.len() + 8);
+    for (name_start, name_end, value_start, value_end) in spans {
+        headers.append(head.slice(name_start..name_end), head.slice(value_start..value_end));
+    }
+    Ok((head, headers))
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// `tchar` (RFC 9110 §5.6.2).
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// `field-vchar`, space or tab (RFC 9110 §5.5); no NUL, CR, LF or other control.
+pub(crate) fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+fn request_framing(headers: &Headers, version: Version) -> Result<Framing, HeadError> {
+    match (transfer_encoding(headers)?, content_length(headers)?) {
+        (true, Some(_)) => Err(HeadError::ContentLengthAndChunked),
+        // RFC 9112 §6.1: such a message is not to be trusted.
+        (true, None) if version == Version::Http10 => Err(HeadError::TransferEncoding),
+        (true, None) => Ok(Framing::Chunked),
+        (false, Some(0) | None) => Ok(Framing::Empty),
+        (false, Some(length)) => Ok(Framing::Length(length)),
+    }
+}
+
+/// How the body of a response ends, given the request's method (RFC 9112 §6.3).
+///
+/// # Errors
+/// As for requests: what could be read two ways is refused.
+pub(crate) fn response_framing(head: &ResponseHead, to_head: bool) -> Result<Framing, HeadError> {
+    let chunked = transfer_encoding(&head.headers)?;
+    let length = content_length(&head.headers)?;
+    if chunked && length.is_some() {
+        return Err(HeadError::ContentLengthAndChunked);
+    }
+    if to_head || head.status < 200 || matches!(head.status, 204 | 304) {
+        return Ok(Framing::Empty);
+    }
+    Ok(match (chunked, length) {
+        (true, _) if head.version == Version::Http10 => return Err(HeadError::TransferEncoding),
+        (true, _) => Framing::Chunked,
+        (false, Some(0)) => Framing::Empty,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    })
+}
+
+fn transfer_encoding(headers: &Headers) -> Result<bool, HeadError> {
+    let mut values = headers.all("transfer-encoding");
+    match (values.next(), values.next()) {
+        (None, _) => Ok(false),
+        (Some(value), None) if value.eq_ignore_ascii_case(b"chunked") => Ok(true),
+        _ => Err(HeadError::TransferEncoding),
+    }
+}
+
+fn content_length(headers: &Headers) -> Result<Option<u64>, HeadError> {
+    let mut values = headers.all("content-length");
+    let Some(value) = values.next() else { return Ok(None) };
+    // 18 digits cannot overflow; no body is longer than an exabyte.
+    if values.next().is_some()
+        || value.is_empty()
+        || value.len() > 18
+        || !value.iter().all(u8::is_ascii_digit)
+    {
+        return Err(HeadError::ContentLength);
+    }
+    Ok(Some(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<RequestHead, HeadError> {
+        let end = Scan::default().end(text.as_bytes())?.ok_or(HeadError::Malformed)?;
+        request(BytesMut::from(&text.as_bytes()[..end]))
+    }
+
+    #[test]
+    fn a_plain_request() {
+        let head = parse("GET /a?b HTTP/1.1\r\nHost: a\r\nX-Y:  z \t\r\n\r\nrest").expect("parses");
+        assert_eq!((&head.method[..], &head.target[..]), (&b"GET"[..], &b"/a?b"[..]));
+        assert_eq!(head.headers.first_str("host"), Some("a"));
+        assert_eq!(head.headers.first_str("x-y"), Some("z"));
+        assert_eq!((head.version, head.framing), (Version::Http11, Framing::Empty));
+    }
+
+    #[test]
+    fn refused_heads() {
+        use HeadError::{ContentLength, ContentLengthAndChunked, Malformed, TransferEncoding, Version};
+        for (text, error) in [
+            ("HELLO\r\n\r\n", Malformed),
+            ("GET /\r\n\r\n", Version),
+            ("GET / HTTP/0.9\r\n\r\n", Version),
+            ("GET / HTTP/1.2\r\n\r\n", Version),
+            ("GET / http/1.1\r\n\r\n", Malformed),
+            ("get / HTTP/1.1\r\n\r\n", Malformed),
+            ("GET  / HTTP/1.1\r\n\r\n", Malformed),
+            ("GET\t/\tHTTP/1.1\r\n\r\n", Malformed),
+            ("GET / x HTTP/1.1\r\n\r\n", Malformed),
+            ("GET /\0 HTTP/1.1\r\n\r\n", Malformed),
+            ("GET /\u{e9} HTTP/1.1\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\nHost: a\n\n", Malformed),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nX : a\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\n X: a\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nX A: a\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nXA\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\n: a\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\n:path: a\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nX\"A: a\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nX: a\0b\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nX: a\u{1}b\r\n\r\n", Malformed),
+            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 0x1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", ContentLength),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                ContentLengthAndChunked,
+            ),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", TransferEncoding),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                TransferEncoding,
+            ),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n", TransferEncoding),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n", Malformed),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", TransferEncoding),
+        ] {
+            assert_eq!(parse(text).map(|_| ()), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        let many = "a: b\r\n".repeat(MAX_HEADERS + 1);
+        assert_eq!(parse(&format!("GET / HTTP/1.1\r\n{many}\r\n")).map(|_| ()), Err(HeadError::TooMany));
+        let endless = format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(MAX_HEAD));
+        assert_eq!(Scan::default().end(endless.as_bytes()), Err(HeadError::TooLarge));
+    }
+
+    #[test]
+    fn response_bodies() {
+        let framing = |text: &str, to_head| {
+            let head = response(BytesMut::from(text)).expect("parses");
+            response_framing(&head, to_head)
+        };
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", false), Ok(Framing::Length(3)));
+        assert_eq!(framing("HTTP/1.1 200\r\nContent-Length: 3\r\n\r\n", true), Ok(Framing::Empty));
+        assert_eq!(framing("HTTP/1.1 204 No\r\n\r\n", false), Ok(Framing::Empty));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\n\r\n", false), Ok(Framing::UntilClose));
+        assert_eq!(
+            framing("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", false),
+            Ok(Framing::Chunked)
+        );
+        let both = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n";
+        assert_eq!(framing(both, false), Err(HeadError::ContentLengthAndChunked));
+    }
+
+    proptest! {
+        #[test]
+        fn any_fragmentation_finds_the_same_end(cuts in proptest::collection::vec(1usize..6, 0..30)) {
+            let text = b"GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\nGET";
+            let mut scan = Scan::default();
+            let mut length = 0;
+            let mut found = None;
+            for cut in cuts.into_iter().chain(std::iter::once(text.len())) {
+                length = (length + cut).min(text.len());
+                found = scan.end(&text[..length]).expect("well-formed");
+                if found.is_some() { break; }
+            }
+            prop_assert_eq!(found, Some(text.len() - 3));
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(Some(end)) = Scan::default().end(&bytes) {
+                let _ = request(BytesMut::from(&bytes[..end]));
+                let _ = response(BytesMut::from(&bytes[..end])).map(|head| response_framing(&head, false));
+            }
+        }
+    }
+}

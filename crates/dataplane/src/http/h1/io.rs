@@ -1,0 +1,213 @@
+//! The two halves of an HTTP/1 connection, used by one task.
+//!
+//! Reading a request body while writing a response needs both directions at once. Both halves share
+//! the stream through a `RefCell` that is only borrowed inside a poll, never across an await, so no
+//! lock is needed.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+use tokio_util::io::poll_read_buf;
+
+use crate::stream::Stream;
+
+/// Room made for one read, in bytes.
+const READ_SIZE: usize = 16 * 1024;
+/// Buffered bytes beyond which a writer flushes before taking more.
+pub(crate) const FLUSH_AT: usize = 32 * 1024;
+/// Pieces at least this long are written from where they are instead of being copied.
+const COPY_BELOW: usize = 4 * 1024;
+
+type Shared = Rc<RefCell<Stream>>;
+
+/// The reading half with its buffer.
+pub(crate) struct Reader {
+    stream: Shared,
+    /// Bytes read and not yet consumed.
+    pub(crate) buffer: BytesMut,
+}
+
+/// The writing half with what waits to be written: `front`, then `chunk`, then `tail`.
+pub(crate) struct Writer {
+    stream: Shared,
+    front: BytesMut,
+    /// A long piece, written without a copy.
+    chunk: Bytes,
+    tail: BytesMut,
+}
+
+/// Splits a stream; `ahead` are bytes read from it already.
+pub(crate) fn split(stream: Stream, ahead: BytesMut) -> (Reader, Writer) {
+    let shared = Rc::new(RefCell::new(stream));
+    let reader = Reader { stream: Rc::clone(&shared), buffer: ahead };
+    (reader, Writer { stream: shared, front: BytesMut::new(), chunk: Bytes::new(), tail: BytesMut::new() })
+}
+
+/// Puts the halves together again: the stream and the bytes read ahead.
+///
+/// # Panics
+/// Never: both halves of one connection are given, and nothing else holds the stream.
+pub(crate) fn join(reader: Reader, writer: Writer) -> (Stream, BytesMut) {
+    drop(writer);
+    let stream = Rc::try_unwrap(reader.stream).unwrap_or_else(|_| unreachable!("two halves make one stream"));
+    (stream.into_inner(), reader.buffer)
+}
+
+impl Reader {
+    /// Reads more bytes into the buffer; `Ok(0)` is the end of the stream.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() - self.buffer.len() < READ_SIZE / 4 {
+            self.buffer.reserve(READ_SIZE);
+        }
+        poll_read_buf(Pin::new(&mut *self.stream.borrow_mut()), cx, &mut self.buffer)
+    }
+
+    /// As [`poll_fill`](Self::poll_fill). Dropping the future loses nothing.
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Looks at the stream below.
+    pub(crate) fn with_stream<T>(&self, look: impl FnOnce(&mut Stream) -> T) -> T {
+        look(&mut self.stream.borrow_mut())
+    }
+}
+
+impl Writer {
+    /// Where message heads are put together: behind everything that waits.
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        if self.takes_chunk() { &mut self.front } else { &mut self.tail }
+    }
+
+    /// Whether nothing waits behind `front`. A tail may be left over from a write that ended with the
+    /// chunk: what comes now belongs behind it.
+    fn takes_chunk(&self) -> bool {
+        self.chunk.is_empty() && self.tail.is_empty()
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn pending(&self) -> usize {
+        self.front.len() + self.chunk.len() + self.tail.len()
+    }
+
+    /// Takes `bytes` behind what waits; a long piece is kept as it is when there is none yet.
+    pub(crate) fn put(&mut self, bytes: Bytes) {
+        if bytes.len() >= COPY_BELOW && self.takes_chunk() {
+            self.chunk = bytes;
+        } else {
+            self.buffer().put_slice(&bytes);
+        }
+    }
+
+    /// Ready when there is room for another piece.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pending() < FLUSH_AT { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
+    }
+
+    /// Hands everything to the system.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shared = Rc::clone(&self.stream);
+        let mut stream = shared.borrow_mut();
+        while !self.front.is_empty() || !self.chunk.is_empty() || !self.tail.is_empty() {
+            let stream = Pin::new(&mut *stream);
+            let written = if self.chunk.is_empty() && self.tail.is_empty() {
+                ready!(stream.poll_write(cx, &self.front))?
+            } else {
+                let slices = [&self.front[..], &self.chunk, &self.tail].map(io::IoSlice::new);
+                // A first slice without bytes would be all that a plain write looks at.
+                let from = slices.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
+                ready!(stream.poll_write_vectored(cx, &slices[from..]))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.consume(written);
+        }
+        // Plain sockets have nothing below to flush; TLS may hold back a record.
+        match &mut *stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            stream => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn consume(&mut self, mut written: usize) {
+        for part in [&mut self.front as &mut dyn Buf, &mut self.chunk, &mut self.tail] {
+            let taken = written.min(part.remaining());
+            part.advance(taken);
+            written -= taken;
+        }
+    }
+
+    /// As [`poll_flush`](Self::poll_flush). Dropping the future loses nothing.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Flushes and ends the writing direction.
+    pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// Takes up to `most` bytes of what has arrived.
+    fn take(peer: &UnixStream, most: usize, taken: &mut Vec<u8>) {
+        let mut buffer = vec![0; most];
+        if let Ok(count) = peer.try_read(&mut buffer) {
+            taken.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Bytes leave in the order they were given, wherever the system stops taking them.
+        #[test]
+        fn order_survives_backpressure(
+            pieces in proptest::collection::vec((0usize..40_000, 1usize..70_000), 1..60),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("runtime");
+            runtime.block_on(async {
+                let (stream, peer) = UnixStream::pair().expect("pair");
+                socket2::SockRef::from(&stream).set_send_buffer_size(4096).expect("small");
+                let (_reader, mut writer) = split(Stream::Unix(stream), BytesMut::new());
+                let (mut given, mut taken) = (Vec::new(), Vec::new());
+                let mut cx = Context::from_waker(Waker::noop());
+                for (number, (length, most)) in pieces.into_iter().enumerate() {
+                    // As often as not the flush stops in the middle, and more is given behind it.
+                    let _ = writer.poll_flush(&mut cx);
+                    let head = format!("[{number}]");
+                    writer.buffer().put_slice(head.as_bytes());
+                    let body = vec![u8::try_from(number % 251).expect("small"); length];
+                    writer.put(body.clone().into());
+                    writer.buffer().put_slice(b"\r\n");
+                    given.extend([head.as_bytes(), &body, b"\r\n"].concat());
+                    while writer.poll_ready(&mut cx).is_pending() {
+                        tokio::task::yield_now().await;
+                        take(&peer, most, &mut taken);
+                    }
+                }
+                while writer.poll_flush(&mut cx).is_pending() || taken.len() < given.len() {
+                    tokio::task::yield_now().await;
+                    take(&peer, 65_536, &mut taken);
+                }
+                assert!(given == taken, "{} bytes given, other {} taken", given.len(), taken.len());
+            });
+        }
+    }
+}

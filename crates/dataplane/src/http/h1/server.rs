@@ -1,0 +1,367 @@
+//! The server side of an HTTP/1 connection: heads in, exchanges, heads out, keep-alive.
+//!
+//! ```text
+//!   Idle ──first byte──► Head ──complete──► Exchange ──body read, reply sent──► Idle
+//!    │ idle time, drain    │ too slow, malformed    │ anything left over
+//!    ▼                     ▼                        ▼
+//!   close               error reply, close       linger, close
+//! ```
+
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Buf, Bytes, BytesMut};
+use portcullis_snapshot::Headers;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::body::Decoder;
+use super::encode::{self, BodyWriter};
+use super::head::{self, Framing, HeadError, RequestHead, Scan, Version};
+use super::io::{Reader, Writer, join, split};
+use crate::connection::Connection;
+use crate::error::ClientError;
+use crate::http::body::{Body, Sink};
+use crate::http::exchange::{self, Arrival, Finished};
+use crate::http::message::{Follows, Request, Responder as AnyResponder, Response};
+use crate::http::upgrade;
+use crate::stream::Stream;
+
+/// Empty lines tolerated before a request line (RFC 9112 §2.2).
+const MAX_LEADING_LINES: usize = 2;
+/// How long a closing connection still reads, so that the peer sees our answer and not a reset.
+const LINGER: Duration = Duration::from_secs(1);
+/// Most unread request bytes swallowed while lingering.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Serves requests until the connection ends.
+pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: BytesMut) {
+    let (mut reader, mut writer) = split(stream, ahead);
+    loop {
+        let arrived = match next_head(&connection, &mut reader).await {
+            Ok(Some(arrived)) => arrived,
+            Ok(None) => break,
+            Err((error, arrival)) => {
+                exchange::refuse(&connection, error, arrival, &mut writer).await;
+                linger(&mut reader, &mut writer).await;
+                return;
+            }
+        };
+        let (head, arrival) = arrived;
+        let responder = Responder::new(Rc::clone(&connection), writer, &head);
+        let expects_body = head.framing != Framing::Empty;
+        let request = match accept(head) {
+            Ok(request) => request,
+            Err(error) => {
+                let mut writer = responder.writer;
+                exchange::refuse(&connection, error, arrival, &mut writer).await;
+                linger(&mut reader, &mut writer).await;
+                return;
+            }
+        };
+        let framing = request.1;
+        let body = Body::H1 { reader, decoder: Decoder::new(framing) };
+        let finished =
+            exchange::run(&connection, request.0, body, AnyResponder::H1(responder), arrival).await;
+        let (body, sink) = match finished {
+            Finished::Done { body, sink } => (body, sink),
+            Finished::Upgraded { body, sink, upstream, record } => {
+                if let (Body::H1 { reader, .. }, Sink::H1 { writer, .. }) = (body, sink) {
+                    let (stream, early) = join(reader, writer);
+                    upgrade::splice(&connection, stream, early, upstream, record).await;
+                }
+                return;
+            }
+            Finished::Broken => return,
+        };
+        let (Body::H1 { reader: same, decoder }, Sink::H1 { writer: same_writer, body: sent }) = (body, sink)
+        else {
+            return;
+        };
+        (reader, writer) = (same, same_writer);
+        let reusable = sent.is_complete() && sent.keeps_alive() && decoder.is_done();
+        if !reusable {
+            if expects_body || !reader.buffer.is_empty() {
+                linger(&mut reader, &mut writer).await;
+            } else {
+                let _ = writer.shutdown().await;
+            }
+            return;
+        }
+    }
+    let _ = writer.shutdown().await;
+}
+
+type Arrived = (RequestHead, Arrival);
+
+/// Waits for the next request head; `None` when the connection ends between requests.
+async fn next_head(
+    connection: &Connection,
+    reader: &mut Reader,
+) -> Result<Option<Arrived>, (ClientError, Arrival)> {
+    let limits = &connection.worker.config.limits;
+    if reader.buffer.is_empty() && !wait_idle(connection, reader, limits.idle_timeout).await {
+        return Ok(None);
+    }
+    let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
+    let refused = |error: HeadError| (ClientError::Head(error), arrival);
+    let mut scan = Scan::default();
+    let mut leading = 0;
+    loop {
+        while leading < MAX_LEADING_LINES && reader.buffer.starts_with(b"\r\n") {
+            reader.buffer.advance(2);
+            leading += 1;
+        }
+        // What cannot become a request line is refused at once, not when it times out.
+        if reader.buffer.first().is_some_and(|byte| !byte.is_ascii_uppercase() && *byte != b'\r') {
+            return Err(refused(HeadError::Malformed));
+        }
+        if let Some(end) = scan.end(&reader.buffer).map_err(refused)? {
+            let head = head::request(reader.buffer.split_to(end)).map_err(refused)?;
+            return Ok(Some((head, arrival)));
+        }
+        let deadline = arrival.at + limits.header_timeout;
+        let filled = tokio::select! {
+            biased;
+            filled = reader.fill() => filled,
+            () = sleep_until(deadline) => return Err((ClientError::HeaderTimeout, arrival)),
+            () = connection.worker.drain.closed() => return Ok(None),
+        };
+        match filled {
+            Ok(0) | Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Waits for the first byte of a request; false when the connection should end instead.
+async fn wait_idle(connection: &Connection, reader: &mut Reader, limit: Duration) -> bool {
+    tokio::select! {
+        // A request that has come already is served, draining or not.
+        biased;
+        filled = timeout(limit, reader.fill()) => matches!(filled, Ok(Ok(1..))),
+        () = connection.unneeded() => false,
+    }
+}
+
+/// Whether the client wants to send another request on this connection (RFC 9112 §9.3).
+fn wants_keep_alive(head: &RequestHead) -> bool {
+    let mut keep_alive = head.version == Version::Http11;
+    for value in head.headers.all("connection") {
+        for token in value.split(|&byte| byte == b',') {
+            let token = token.trim_ascii();
+            if token.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    keep_alive
+}
+
+/// Checks what the grammar leaves open and settles authority, target and upgrade.
+fn accept(head: RequestHead) -> Result<(Request, Framing), ClientError> {
+    let RequestHead { method, target, version, mut headers, framing, wire } = head;
+    let host = headers.first("host").cloned();
+    if headers.all("host").nth(1).is_some() {
+        return Err(ClientError::Head(HeadError::Malformed));
+    }
+    headers.remove("host");
+    if &method[..] == b"CONNECT" {
+        return Err(ClientError::UpgradeRefused);
+    }
+    if &target[..] == b"*" && &method[..] != b"OPTIONS" {
+        return Err(ClientError::Head(HeadError::Malformed));
+    }
+    let (authority, target) = match absolute(&target)? {
+        Some((authority, rest)) => (authority, rest),
+        None => (host.ok_or(ClientError::MissingHost)?, target),
+    };
+    if !authority.iter().all(|&byte| is_authority_byte(byte)) {
+        return Err(ClientError::Head(HeadError::Malformed));
+    }
+    let upgrade = upgrade::requested(&mut headers, framing)?;
+    let has_body = framing != Framing::Empty || upgrade.is_some();
+    Ok((Request { method, target, authority, version, headers, has_body, wire, upgrade }, framing))
+}
+
+/// Authority and origin form of an absolute-form target (RFC 9112 §3.2.2); its authority replaces
+/// Host. Other schemes than http and https are refused.
+fn absolute(target: &Bytes) -> Result<Option<(Bytes, Bytes)>, ClientError> {
+    if target[0] == b'/' || &target[..] == b"*" {
+        return Ok(None);
+    }
+    let lower = target[..target.len().min(8)].to_ascii_lowercase();
+    let start = match &lower[..] {
+        scheme if scheme.starts_with(b"http://") => 7,
+        scheme if scheme.starts_with(b"https://") => 8,
+        _ => return Err(ClientError::Head(HeadError::Malformed)),
+    };
+    let end = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let end = end.map_or(target.len(), |length| start + length);
+    if end == start {
+        return Err(ClientError::MissingHost);
+    }
+    let rest = match target.get(end) {
+        None => Bytes::from_static(b"/"),
+        Some(b'/') => target.slice(end..),
+        Some(_) => [b"/", &target[end..]].concat().into(),
+    };
+    Ok(Some((target.slice(start..end), rest)))
+}
+
+/// Bytes of a host and port (RFC 3986 §3.2.2), user information excluded.
+pub(crate) fn is_authority_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+}
+
+/// Ends a connection whose peer may still be sending: the answer would be lost in a reset if the
+/// socket closed with bytes unread.
+async fn linger(reader: &mut Reader, writer: &mut Writer) {
+    if writer.shutdown().await.is_err() {
+        return;
+    }
+    let swallow = async {
+        let mut swallowed = reader.buffer.len();
+        while swallowed < LINGER_BYTES {
+            reader.buffer.clear();
+            match reader.fill().await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => swallowed += count,
+            }
+        }
+    };
+    let _ = timeout(LINGER, swallow).await;
+}
+
+/// Writes the response of one request.
+pub(crate) struct Responder {
+    connection: Rc<Connection>,
+    writer: Writer,
+    version: Version,
+    to_head: bool,
+    keep_alive: bool,
+}
+
+impl Responder {
+    fn new(connection: Rc<Connection>, writer: Writer, head: &RequestHead) -> Self {
+        let to_head = &head.method[..] == b"HEAD";
+        Self { connection, writer, version: head.version, to_head, keep_alive: wants_keep_alive(head) }
+    }
+
+    /// Has the connection closed behind this response.
+    pub(crate) fn close_after(&mut self) {
+        self.keep_alive = false;
+    }
+
+    pub(crate) async fn informational(&mut self, status: u16, headers: &Headers) -> io::Result<()> {
+        if self.version == Version::Http10 {
+            return Ok(());
+        }
+        encode::response(self.writer.buffer(), status, headers);
+        encode::end(self.writer.buffer());
+        self.writer.flush().await
+    }
+
+    /// Writes the head into the buffer; the body decides when it is flushed.
+    pub(crate) fn start(mut self, response: &Response, follows: Follows) -> Sink {
+        let announced = announced_length(&response.headers);
+        let bodiless = self.to_head || matches!(response.status, 101 | 204 | 304);
+        let framing = match (bodiless, announced, follows) {
+            (true, ..) => Framing::Empty,
+            (false, Some(0), _) => Framing::Empty,
+            (false, Some(length), _) => Framing::Length(length),
+            (false, None, Follows::Nothing) => Framing::Empty,
+            (false, None, Follows::Body) if self.version == Version::Http10 => Framing::UntilClose,
+            (false, None, Follows::Body) => Framing::Chunked,
+        };
+        let out = self.writer.buffer();
+        encode::response(out, response.status, &response.headers);
+        if announced.is_none() {
+            match framing {
+                // The answer to HEAD shows how the same answer to GET would be framed.
+                Framing::Empty
+                    if self.to_head && response.status >= 200 && !matches!(response.status, 204 | 304) =>
+                {
+                    encode::framing(out, Framing::Chunked);
+                }
+                Framing::Empty if !bodiless => out.extend_from_slice(b"content-length: 0\r\n"),
+                other => encode::framing(out, other),
+            }
+        }
+        let draining = self.connection.worker.drain.is_draining();
+        let keep_alive = self.keep_alive && framing != Framing::UntilClose && !draining;
+        if response.status != 101 {
+            if !keep_alive {
+                out.extend_from_slice(b"connection: close\r\n");
+            } else if self.version == Version::Http10 {
+                out.extend_from_slice(b"connection: keep-alive\r\n");
+            }
+        }
+        encode::end(out);
+        Sink::H1 { writer: self.writer, body: BodyWriter::new(framing, keep_alive) }
+    }
+}
+
+fn announced_length(headers: &Headers) -> Option<u64> {
+    headers.first_str("content-length").and_then(|text| text.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(text: &str) -> Result<Request, ClientError> {
+        let head = head::request(BytesMut::from(text)).expect("well-formed");
+        accept(head).map(|(request, _)| request)
+    }
+
+    #[test]
+    fn absolute_form_names_the_host() {
+        for (line, authority, target) in [
+            ("GET http://b.com/x?y HTTP/1.1", "b.com", "/x?y"),
+            ("GET HTTP://b.com HTTP/1.1", "b.com", "/"),
+            ("GET https://b.com:8443?q HTTP/1.1", "b.com:8443", "/?q"),
+            ("GET /x HTTP/1.1", "a.com", "/x"),
+        ] {
+            let request = accepted(&format!("{line}\r\nHost: a.com\r\n\r\n")).expect("accepted");
+            assert_eq!(
+                (&request.authority[..], &request.target[..]),
+                (authority.as_bytes(), target.as_bytes()),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn refused_targets_and_hosts() {
+        for text in [
+            "GET ftp://b.com/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: user@a\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+        ] {
+            assert!(accepted(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keep_alive() {
+        for (text, expected) in [
+            ("GET / HTTP/1.1\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
+        ] {
+            assert_eq!(
+                wants_keep_alive(&head::request(BytesMut::from(text)).expect("parses")),
+                expected,
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! HTTP/2 as a server: each stream of a connection is an exchange.
+
+pub(crate) mod convert;
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use ::h2::server::{Builder, SendResponse};
+use ::h2::{Reason, RecvStream};
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout};
+
+use crate::connection::Connection;
+use crate::http::body::Body;
+use crate::http::exchange::{self, Arrival};
+use crate::http::h1::head::{MAX_HEAD, MAX_HEADERS, Version, is_method};
+use crate::http::h1::server::is_authority_byte;
+use crate::http::message::{Request, Responder};
+use crate::stream::{Replay, Stream};
+
+/// Receive window of a stream, in bytes: what one slow upstream can make the gateway hold for it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Receive window of a connection, in bytes.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What the HTTP/2 implementation reads of a header list, in bytes. Above our own bound, so that the
+/// refusal is ours: a reset, as Istio's gateway answers.
+const MAX_HEADER_LIST: u32 = 2 * MAX_HEAD as u32;
+/// Response bytes buffered for one stream.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// Serves streams until the connection ends.
+pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: BytesMut) {
+    let limits = connection.worker.config.limits.clone();
+    let mut settings = Builder::new();
+    settings
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(SEND_BUFFER);
+    let handshake = settings.handshake::<_, Bytes>(Replay { ahead: ahead.freeze(), inner: stream });
+    let mut streams = match timeout(limits.header_timeout, handshake).await {
+        Ok(Ok(streams)) => streams,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, peer = %connection.peer, "HTTP/2 handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let drain = &connection.worker.drain;
+    let mut going = false;
+    loop {
+        let idle = limits.idle_timeout;
+        let accepted = tokio::select! {
+            biased;
+            accepted = timeout(idle, poll_fn(|cx| streams.poll_accept(cx))) => accepted,
+            () = connection.unneeded(), if !going => {
+                // GOAWAY; streams in progress finish, the client opens others elsewhere.
+                going = true;
+                streams.graceful_shutdown();
+                continue;
+            }
+            () = drain.closed(), if going => return,
+        };
+        match accepted {
+            Ok(Some(Ok((request, respond)))) => {
+                let connection = Rc::clone(&connection);
+                tokio::task::spawn_local(run(connection, request, respond));
+            }
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, peer = %connection.peer, "HTTP/2 connection failed");
+                return;
+            }
+            Ok(None) => return,
+            // No new stream for a long time: a connection without any goes away.
+            Err(_) if !going && !streams.has_streams() => {
+                going = true;
+                streams.graceful_shutdown();
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn run(
+    connection: Rc<Connection>,
+    request: ::http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
+    let (parts, stream) = request.into_parts();
+    let has_body = !stream.is_end_stream();
+    let request = match accept(parts, has_body) {
+        Ok(request) => request,
+        Err(reason) => {
+            let mut record = exchange::Record::open(&connection, arrival);
+            record.refused_stream();
+            respond.send_reset(reason);
+            return;
+        }
+    };
+    let body = if has_body { Body::H2 { stream, credit: 0 } } else { Body::Empty };
+    let _ = exchange::run(&connection, request, body, Responder::H2(respond), arrival).await;
+}
+
+/// Checks what the HTTP/2 implementation leaves open (RFC 9113 §8.2, §8.3).
+fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reason> {
+    if parts.headers.len() > MAX_HEADERS {
+        return Err(Reason::INTERNAL_ERROR);
+    }
+    let method = Bytes::copy_from_slice(parts.method.as_str().as_bytes());
+    if !is_method(&method) || parts.method == ::http::Method::CONNECT {
+        return Err(Reason::PROTOCOL_ERROR);
+    }
+    let mut headers = convert::headers(parts.headers);
+    let wire: usize = headers.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
+    if wire > MAX_HEAD {
+        return Err(Reason::INTERNAL_ERROR);
+    }
+    let host = headers.first("host").cloned();
+    let authority = match (parts.uri.authority(), host) {
+        (Some(authority), Some(host)) if authority.as_str().as_bytes() != &host[..] => {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        (Some(authority), _) => Bytes::copy_from_slice(authority.as_str().as_bytes()),
+        (None, Some(host)) => host,
+        (None, None) => return Err(Reason::PROTOCOL_ERROR),
+    };
+    if headers.all("host").count() > 1 || !authority.iter().all(|&byte| is_authority_byte(byte)) {
+        return Err(Reason::PROTOCOL_ERROR);
+    }
+    headers.remove("host");
+    let target = parts.uri.path_and_query().ok_or(Reason::PROTOCOL_ERROR)?;
+    let target = Bytes::copy_from_slice(target.as_str().as_bytes());
+    if headers.iter().any(|field| convert::is_connection_specific(&field.name)) {
+        return Err(Reason::PROTOCOL_ERROR);
+    }
+    Ok(Request { method, target, authority, version: Version::Http2, headers, has_body, wire, upgrade: None })
+}

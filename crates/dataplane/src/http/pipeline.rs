@@ -1,0 +1,144 @@
+//! The steps of a request, in Istio's order (telemetry.md §1.3: … fault, CORS, statistics, router).
+
+use std::sync::Arc;
+
+use portcullis_snapshot::action::Action;
+use portcullis_snapshot::host::without_port;
+use portcullis_snapshot::listener::ChainService;
+use portcullis_snapshot::{RouteTable, VirtualHost};
+use portcullis_telemetry::record::Reason;
+
+use crate::error::{ClientError, Error, RouteError};
+use crate::filter::{cors, fault, forwarded, redirect};
+use crate::http::body::Body;
+use crate::http::exchange::{Exchange, Finished, Matched, target};
+use crate::http::forward;
+use crate::http::h1::head::Version;
+use crate::http::message::{Responder, text};
+use crate::http::reply::{self, Reply};
+
+/// Takes a request to its answer.
+pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Responder) -> Finished {
+    let local = match decide(&mut exchange).await {
+        Ok(None) => None,
+        Ok(Some(reply)) => Some(reply),
+        Err(error) => Some(reply::answer(&error, false)),
+    };
+    match local {
+        Some(reply) => reply::send(exchange, reply, body, responder).await,
+        None => forward::run(exchange, body, responder).await,
+    }
+}
+
+/// Everything before the upstream: `None` means that the request is forwarded.
+async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
+    // HTTP/1.0 is refused first: its clients may not send what the rest relies on.
+    if exchange.request.version == Version::Http10 && !exchange.scope.pinned.snapshot.settings.http10 {
+        return Err(ClientError::LowVersion.into());
+    }
+    // One canonical path for matching, policies and the upstream.
+    normalize(exchange)?;
+    // What a client may not say about itself goes, what the gateway knows comes: routes may match it.
+    forwarded::sanitize(exchange);
+    // The virtual host is final: no matching route inside it is a 404, never a wider host.
+    let host = virtual_host(exchange)?;
+    // httpsRedirect stands before every route of the host.
+    if host.require_tls && exchange.scheme != "https" {
+        return Ok(Some(redirect::to_https(exchange)));
+    }
+    find_route(exchange, host)?;
+    let Some(matched) = exchange.matched.clone() else { return Err(RouteError::NotFound.into()) };
+    let route = matched.route();
+    // Injected faults come before CORS and the router; they are not counted in any timeout.
+    if let Some(fault) = &route.fault
+        && let Some(reply) = fault::inject(exchange, fault).await
+    {
+        return Ok(Some(reply));
+    }
+    // A preflight that the policy can answer goes no further.
+    if route.cors.is_some() {
+        exchange.origin = exchange.request.headers.first("origin").cloned();
+    }
+    if let Some(policy) = &route.cors
+        && let Some(reply) = cors::preflight(exchange, policy)
+    {
+        return Ok(Some(reply));
+    }
+    Ok(match &route.action {
+        Action::Forward(_) => None,
+        Action::Redirect(redirect) => Some(redirect::reply(exchange, redirect)),
+        Action::Respond(response) => Some(redirect::direct(exchange, response)),
+    })
+}
+
+fn normalize(exchange: &mut Exchange) -> Result<(), Error> {
+    let level = exchange.scope.pinned.snapshot.settings.path_normalization;
+    let original = text(&exchange.request.target);
+    if original == "*" {
+        // `OPTIONS *` speaks of the gateway itself: it names no resource that a route could match.
+        return Err(RouteError::NotFound.into());
+    }
+    let (path, query) = portcullis_snapshot::path::split(original);
+    let normal = portcullis_snapshot::path::normalize(path, level).map_err(|_| ClientError::BadPath)?;
+    let length = path.len() + query.map_or(0, |query| query.len() + 1);
+    if matches!(normal, std::borrow::Cow::Borrowed(_)) && length == original.len() {
+        return Ok(());
+    }
+    exchange.request.target = target(&normal, query);
+    Ok(())
+}
+
+fn table(exchange: &Exchange) -> Option<&Arc<RouteTable>> {
+    match &exchange.scope.chain.service {
+        ChainService::Http(table) => Some(table),
+        ChainService::Tcp(_) | ChainService::Nothing => None,
+    }
+}
+
+fn virtual_host(exchange: &mut Exchange) -> Result<Arc<VirtualHost>, RouteError> {
+    let authority = text(&exchange.request.authority);
+    let host = exchange.view().host();
+    let Some(table) = table(exchange) else { return Err(RouteError::NotFound) };
+    if let Some(found) = table.hosts.find(&host) {
+        return Ok(Arc::clone(found));
+    }
+    let misdirected = is_misdirected(exchange, &host);
+    let why = format!("no virtual host for {:?}", without_port(authority));
+    let object = Arc::clone(&exchange.scope.chain.origin);
+    exchange.record.inner.reason = Some(Reason { object: Some(object), why: why.into() });
+    Err(if misdirected { RouteError::Misdirected } else { RouteError::NotFound })
+}
+
+/// Whether a client reused an HTTP/2 connection for a host that another server of this listener
+/// holds: with 421 it opens a connection of its own (RFC 9110 §15.5.20), where Istio's 404 would be
+/// the end of it.
+fn is_misdirected(exchange: &Exchange, host: &str) -> bool {
+    if exchange.request.version != Version::Http2 || exchange.connection.tls.is_none() {
+        return false;
+    }
+    let listener = exchange.scope.pinned.snapshot.listener(exchange.connection.key);
+    let Some(other) = listener.and_then(|listener| listener.tls.find(host)) else { return false };
+    match &other.service {
+        ChainService::Http(table) => {
+            !Arc::ptr_eq(other, &exchange.scope.chain) && table.hosts.find(host).is_some()
+        }
+        ChainService::Tcp(_) | ChainService::Nothing => false,
+    }
+}
+
+fn find_route(exchange: &mut Exchange, host: Arc<VirtualHost>) -> Result<(), RouteError> {
+    let found = host.find(&exchange.view()).map(|(ordinal, _)| ordinal);
+    match found {
+        Some(ordinal) => {
+            exchange.record.inner.route_name = Some(Arc::clone(&host.routes()[ordinal].name));
+            exchange.matched = Some(Matched { host, ordinal });
+            Ok(())
+        }
+        None => {
+            let why = format!("none of the {} routes of this host matches", host.routes().len());
+            exchange.record.inner.reason =
+                Some(Reason { object: Some(Arc::clone(&host.name)), why: why.into() });
+            Err(RouteError::NotFound)
+        }
+    }
+}

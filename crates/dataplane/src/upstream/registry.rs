@@ -1,0 +1,159 @@
+//! The clusters of one worker by name: what was learned about them outlives the snapshots they
+//! came from.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_snapshot::cluster::{Address, Endpoint};
+use portcullis_snapshot::{Cluster, FastMap, Snapshot};
+pub(crate) use portcullis_traffic::Tried;
+use portcullis_traffic::{ActiveRequest, Breaker, ClusterState, Observation, Pick};
+
+use crate::error::UpstreamError;
+use crate::upstream::pool::{H1Connection, Lease, Pool};
+use crate::worker::Worker;
+
+/// A cluster as one worker uses it.
+pub(crate) struct Upstream {
+    state: ClusterState,
+    pool: Pool,
+    generation: Cell<u64>,
+}
+
+/// A request or session on its way to an endpoint; counted as active until it is dropped.
+pub(crate) struct Picked {
+    upstream: Rc<Upstream>,
+    pick: Pick,
+    _active: ActiveRequest,
+}
+
+impl Upstream {
+    /// Picks an endpoint; with `avoid`, one that was not tried before is preferred.
+    ///
+    /// # Errors
+    /// [`UpstreamError::NoHealthyEndpoint`].
+    pub(crate) fn pick(
+        self: &Rc<Self>,
+        worker: &Worker,
+        hash: Option<u64>,
+        avoid: bool,
+        tried: &mut Tried,
+    ) -> Result<Picked, UpstreamError> {
+        let none = Tried::none();
+        let avoided = if avoid { &*tried } else { &none };
+        let picked = worker.with_dice(|dice| self.state.pick(Instant::now(), dice, hash, avoided));
+        let pick = picked.map_err(|_| UpstreamError::NoHealthyEndpoint)?;
+        if avoid {
+            tried.push(&pick);
+        }
+        let active = pick.begin();
+        Ok(Picked { upstream: Rc::clone(self), pick, _active: active })
+    }
+
+    /// The newest form of the cluster.
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        self.state.cluster()
+    }
+
+    /// The cluster's limits.
+    pub(crate) fn breaker(&self) -> &Arc<Breaker> {
+        self.state.breaker()
+    }
+
+    /// A connection to `address` for one exchange.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub(crate) async fn lease(
+        &self,
+        cluster: &Cluster,
+        address: &Address,
+        http2: bool,
+        host: Option<&str>,
+    ) -> Result<Lease, UpstreamError> {
+        self.pool.lease(cluster, address, http2, host, self.breaker()).await
+    }
+
+    /// Keeps a connection for another exchange.
+    pub(crate) fn put(&self, connection: H1Connection) {
+        let limit = self.cluster().pool.max_requests_per_connection;
+        if limit.is_none_or(|limit| connection.served + 1 < limit) {
+            self.pool.put(connection);
+        }
+    }
+}
+
+impl Picked {
+    /// The endpoint picked.
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.pick.endpoint()
+    }
+
+    /// Reports a response.
+    pub(crate) fn observe_status(&self, status: u16) {
+        self.observe(Observation::Status(status));
+    }
+
+    /// Reports a failure before response headers.
+    pub(crate) fn observe_failure(&self, error: &UpstreamError) {
+        match error {
+            UpstreamError::Timeout | UpstreamError::PerTryTimeout => self.observe(Observation::TimedOut),
+            UpstreamError::NoHealthyEndpoint | UpstreamError::Overflow => {}
+            _ => self.observe(Observation::Failed),
+        }
+    }
+
+    /// Reports what was seen of the endpoint.
+    pub(crate) fn observe(&self, seen: Observation) {
+        self.upstream.state.observe(&self.pick, seen, Instant::now());
+    }
+}
+
+/// The clusters a worker has used.
+#[derive(Default)]
+pub(crate) struct Registry {
+    upstreams: RefCell<FastMap<Arc<str>, Rc<Upstream>>>,
+}
+
+impl Registry {
+    /// The state of `cluster`, brought up to a snapshot of the given generation. What an older
+    /// snapshot says does not undo a newer one.
+    pub(crate) fn attach(&self, worker: &Worker, cluster: &Arc<Cluster>, generation: u64) -> Rc<Upstream> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        if let Some(upstream) = upstreams.get(&cluster.name) {
+            if upstream.generation.get() < generation {
+                upstream.generation.set(generation);
+                upstream.state.update(cluster, Instant::now());
+            }
+            return Rc::clone(upstream);
+        }
+        let upstream = Rc::new(Upstream {
+            state: ClusterState::new(cluster, &worker.config.learned, Instant::now()),
+            pool: Pool::new(worker.shard.pool(&cluster.name)),
+            generation: Cell::new(generation),
+        });
+        upstreams.insert(Arc::clone(&cluster.name), Rc::clone(&upstream));
+        upstream
+    }
+
+    /// Forgets clusters that the snapshot does not hold any more, idle connections that are too old
+    /// and those to endpoints that are gone.
+    pub(crate) fn sweep(&self, snapshot: &Snapshot, now: Instant) {
+        self.upstreams.borrow_mut().retain(|name, upstream| match snapshot.cluster_named(name) {
+            Some(cluster) => {
+                let members = &cluster.endpoints.all;
+                let keep = |address: &Address| {
+                    members.binary_search_by(|endpoint| endpoint.address.cmp(address)).is_ok()
+                };
+                upstream.pool.sweep(now, cluster.pool.idle_timeout, keep);
+                true
+            }
+            None => {
+                upstream.pool.sweep(now, None, |_| false);
+                Rc::strong_count(upstream) > 1
+            }
+        });
+    }
+}

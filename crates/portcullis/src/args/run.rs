@@ -1,0 +1,72 @@
+//! Arguments of `run`. Each may also stand in the settings file; a flag wins over the environment, and that over
+//! the file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Listen, WorkloadArgs};
+use crate::settings::AccessLog;
+
+/// Arguments of `run`.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Signals: SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP looks at every file.
+Exit status: 0 after a signal, 2 when it could not run.
+
+Examples:
+  portcullis run --config config/ --port-map 80:8080,443:8443
+  portcullis run --config base/ --config overrides.yaml --access-log off")]
+pub(crate) struct RunArgs {
+    /// A file or folder of Kubernetes YAML, followed as it changes; may be repeated
+    #[arg(short, long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
+    pub(crate) config: Vec<PathBuf>,
+
+    /// Settings file; config/portcullis.toml explains each setting
+    /// [default: /etc/portcullis/portcullis.toml if it exists]
+    #[arg(long, env = "PORTCULLIS_SETTINGS", value_name = "PATH")]
+    pub(crate) settings: Option<PathBuf>,
+
+    /// Worker threads [default: the cores this process may use]
+    #[arg(long, env = "PORTCULLIS_WORKERS", value_name = "N")]
+    pub(crate) workers: Option<usize>,
+
+    /// Form of the access log on standard output [default: json]
+    #[arg(long, env = "PORTCULLIS_ACCESS_LOG", value_enum)]
+    pub(crate) access_log: Option<AccessLog>,
+
+    /// What is logged on standard error: error, warn, info, debug, trace, or target=level,… [default: info]
+    #[arg(long, env = "PORTCULLIS_LOG", value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+
+    /// Seconds between a signal to end and the closing of listeners [default: 5]
+    #[arg(long, env = "PORTCULLIS_DRAIN", value_name = "SECONDS")]
+    pub(crate) drain: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
+
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
+}
+
+/// Ports of the gateway's own; each may be `off`.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Own ports")]
+pub(crate) struct PortArgs {
+    /// Admin pages, loopback only [default: 127.0.0.1:15000]
+    #[arg(long, env = "PORTCULLIS_ADMIN", value_name = "ADDR|off")]
+    pub(crate) admin: Option<Listen>,
+
+    /// Metrics and probes [default: 0.0.0.0:15020]
+    #[arg(long, env = "PORTCULLIS_METRICS", value_name = "ADDR|off")]
+    pub(crate) metrics: Option<Listen>,
+
+    /// Metrics alone, for older scrape configurations [default: 0.0.0.0:15090]
+    #[arg(long, env = "PORTCULLIS_STATS", value_name = "ADDR|off")]
+    pub(crate) stats: Option<Listen>,
+
+    /// Readiness probe [default: 0.0.0.0:15021]
+    #[arg(long, env = "PORTCULLIS_HEALTH", value_name = "ADDR|off")]
+    pub(crate) health: Option<Listen>,
+}

@@ -1,0 +1,64 @@
+//! Which gateway the configuration is for.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use portcullis_compile::{Environment, PortMap, TlsEnvironment};
+
+use super::{Label, MappedPort};
+
+/// Who the gateway is, as Gateways and Services see it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "The gateway")]
+pub(crate) struct WorkloadArgs {
+    /// Name of the gateway [default: istio-ingressgateway]
+    #[arg(long, env = "PORTCULLIS_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Namespace of the gateway: where the Secrets of its Gateways are [default: istio-system]
+    #[arg(long, env = "PORTCULLIS_NAMESPACE", value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+
+    /// A label of the gateway, which Gateways select it by; may be repeated
+    /// [default: istio=ingressgateway,app=istio-ingressgateway]
+    #[arg(long = "label", env = "PORTCULLIS_LABELS", value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub(crate) labels: Vec<Label>,
+
+    /// Bind other ports than those declared: 80:18080,443:18443
+    #[arg(long, env = "PORTCULLIS_PORT_MAP", value_name = "FROM:TO", value_delimiter = ',')]
+    pub(crate) port_map: Vec<MappedPort>,
+
+    /// Add this to the ports that --port-map does not name [default: 0]
+    #[arg(long, env = "PORTCULLIS_PORT_OFFSET", value_name = "N")]
+    pub(crate) port_offset: Option<u16>,
+}
+
+impl WorkloadArgs {
+    /// Overrides the parts of `environment` that are given here.
+    pub(crate) fn apply(&self, environment: &mut Environment) {
+        let workload = &mut environment.workload;
+        if let Some(name) = &self.name {
+            workload.name.clone_from(name);
+        }
+        if let Some(namespace) = &self.namespace {
+            workload.namespace.clone_from(namespace);
+        }
+        if !self.labels.is_empty() {
+            let labels = self.labels.iter().map(|label| (label.key.clone(), label.value.clone()));
+            workload.labels = labels.collect();
+        }
+        let ports = environment.ports.get_or_insert_with(PortMap::default);
+        ports.map.extend(self.port_map.iter().map(|port| (port.declared, port.bound)));
+        if let Some(offset) = self.port_offset {
+            ports.offset = offset;
+        }
+    }
+
+    /// An environment for looking at configuration without serving it.
+    pub(crate) fn environment(&self) -> Environment {
+        let tls = TlsEnvironment::without_resumption();
+        let mut environment = Environment::file_mode_default(tls, SystemTime::now());
+        self.apply(&mut environment);
+        environment
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands; each ends with an [`Exit`](crate::Exit).
+
+pub(crate) mod check;
+pub(crate) mod crds;
+pub(crate) mod demo;
+pub(crate) mod explain;
+pub(crate) mod offline;
+pub(crate) mod run;
+pub(crate) mod version;

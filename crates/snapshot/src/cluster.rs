@@ -1,0 +1,261 @@
+//! Clusters: a service port (and subset) with its endpoints and the policy towards them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::tls::UpstreamTls;
+
+/// Index of a cluster in the snapshot it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterId(pub u32);
+
+impl ClusterId {
+    /// As a position in [`Snapshot::clusters`](crate::Snapshot::clusters).
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One upstream cluster.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// `outbound|80|v1|reviews.default.svc.cluster.local`: the identity under which what was
+    /// learned about it survives a swap.
+    pub name: Arc<str>,
+    /// Facts for metric labels.
+    pub service: Arc<Service>,
+    /// Service port.
+    pub port: u16,
+    /// HTTP version spoken to it.
+    pub protocol: UpstreamProtocol,
+    /// TLS towards it.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// How an endpoint is chosen.
+    pub balancer: Balancer,
+    /// Members, sorted by address; replaced without touching routes.
+    pub endpoints: Arc<Endpoints>,
+    /// Bounds on connections and requests.
+    pub pool: PoolLimits,
+    /// Ejection of failing endpoints.
+    pub outlier: Option<OutlierDetection>,
+}
+
+/// The service a cluster belongs to, as metrics name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// FQDN (`destination_service`).
+    pub host: Arc<str>,
+    /// Kubernetes name, or the host of a ServiceEntry (`destination_service_name`).
+    pub name: Arc<str>,
+    /// `destination_service_namespace`.
+    pub namespace: Arc<str>,
+}
+
+/// HTTP version towards an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, with prior knowledge on plaintext and by ALPN over TLS.
+    Http2,
+    /// The version the client spoke (`useClientProtocol`).
+    AsClient,
+}
+
+/// Load-balancing algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balancer {
+    /// The less busy of two drawn at random (Envoy's power of two choices).
+    LeastRequest,
+    /// In turn.
+    RoundRobin,
+    /// At random.
+    Random,
+    /// Ketama-style hash ring.
+    RingHash {
+        /// Smallest number of points on the ring.
+        minimum_size: u64,
+    },
+    /// Maglev table.
+    Maglev {
+        /// Prime number of slots.
+        table_size: u64,
+    },
+}
+
+/// What a consistent hash is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashPolicy {
+    /// A request header, lower-case name.
+    Header(Box<str>),
+    /// A cookie; generated when absent and a lifetime is given.
+    Cookie {
+        /// Cookie name.
+        name: Box<str>,
+        /// `Path` attribute.
+        path: Option<Box<str>>,
+        /// `None`: never generated; zero: a session cookie.
+        ttl: Option<Duration>,
+    },
+    /// The trusted client address.
+    SourceIp,
+    /// A query parameter.
+    Query(Box<str>),
+}
+
+/// The members of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Sorted by address.
+    pub all: Vec<Arc<Endpoint>>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: Address,
+    /// At least 1.
+    pub weight: u32,
+    /// Whether it may be picked; an unhealthy one only counts in percentages.
+    pub healthy: bool,
+    /// `region/zone/subzone`, empty when unknown.
+    pub locality: Arc<str>,
+    /// Facts for metric labels.
+    pub workload: Arc<Workload>,
+}
+
+/// Address of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// IP and port.
+    Inet(SocketAddr),
+    /// A unix socket; a leading `@` is an abstract one.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// The workload behind an endpoint, as metrics name it; unknown facts are `unknown`
+/// (canonical revision: `latest`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// `destination_workload`.
+    pub name: Arc<str>,
+    /// `destination_workload_namespace`.
+    pub namespace: Arc<str>,
+    /// `destination_app`.
+    pub app: Arc<str>,
+    /// `destination_version`.
+    pub version: Arc<str>,
+    /// `destination_canonical_service`.
+    pub canonical_service: Arc<str>,
+    /// `destination_canonical_revision`.
+    pub canonical_revision: Arc<str>,
+    /// `destination_cluster`.
+    pub cluster: Arc<str>,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        let unknown: Arc<str> = "unknown".into();
+        Self {
+            name: Arc::clone(&unknown),
+            namespace: Arc::clone(&unknown),
+            app: Arc::clone(&unknown),
+            version: Arc::clone(&unknown),
+            canonical_service: Arc::clone(&unknown),
+            canonical_revision: "latest".into(),
+            cluster: unknown,
+        }
+    }
+}
+
+/// `connectionPool` of a DestinationRule. `u32::MAX` stands for no limit, as in Istio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// `tcp.maxConnections`.
+    pub max_connections: u32,
+    /// `tcp.connectTimeout`.
+    pub connect_timeout: Duration,
+    /// `tcp.idleTimeout`: of a TCP session; `None` = never.
+    pub tcp_idle_timeout: Option<Duration>,
+    /// `tcp.maxConnectionDuration`.
+    pub max_connection_duration: Option<Duration>,
+    /// `tcp.tcpKeepalive`.
+    pub keepalive: Option<TcpKeepalive>,
+    /// `http.http1MaxPendingRequests`.
+    pub max_pending: u32,
+    /// `http.http2MaxRequests`: concurrent requests, any protocol.
+    pub max_requests: u32,
+    /// `http.maxRetries`: concurrent retries.
+    pub max_retries: u32,
+    /// `http.maxRequestsPerConnection`; `None` = unlimited.
+    pub max_requests_per_connection: Option<u32>,
+    /// `http.idleTimeout`: of a pooled connection; `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// `http.maxConcurrentStreams` of an HTTP/2 connection.
+    pub max_concurrent_streams: Option<u32>,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        Self {
+            max_connections: u32::MAX,
+            connect_timeout: Duration::from_secs(10),
+            tcp_idle_timeout: Some(HOUR),
+            max_connection_duration: None,
+            keepalive: None,
+            max_pending: u32::MAX,
+            max_requests: u32::MAX,
+            max_retries: u32::MAX,
+            max_requests_per_connection: None,
+            idle_timeout: Some(HOUR),
+            max_concurrent_streams: None,
+        }
+    }
+}
+
+/// `tcp.tcpKeepalive`; unset parts are left to the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// Idle time before the first probe.
+    pub time: Option<Duration>,
+    /// Between probes.
+    pub interval: Option<Duration>,
+    /// Probes before giving up.
+    pub probes: Option<u32>,
+}
+
+/// `outlierDetection`, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// 5xx in a row; `None` = off.
+    pub consecutive_5xx: Option<u32>,
+    /// 502, 503, 504 in a row; `None` = off.
+    pub consecutive_gateway: Option<u32>,
+    /// Locally seen failures in a row, when split from the others; `None` = not split.
+    pub consecutive_local: Option<u32>,
+    /// Between sweeps that bring endpoints back.
+    pub interval: Duration,
+    /// Times the number of ejections = how long an endpoint stays out.
+    pub base_ejection: Duration,
+    /// Longest ejection.
+    pub max_ejection: Duration,
+    /// Share of endpoints that may be out, 0..=100.
+    pub max_ejection_percent: u32,
+    /// Below this share of healthy endpoints all are used (panic); 0 = never.
+    pub min_health_percent: u32,
+}

@@ -1,0 +1,72 @@
+//! The immutable routing model, its pure look-ups, and the cell that swaps it.
+//!
+//! A [`Snapshot`] is everything the data plane needs to know to serve: listeners, filter chains,
+//! virtual hosts, routes, clusters and endpoints. `compile` builds one, [`cell`] publishes it, and
+//! the data plane reads it without locks. Nothing in here does I/O, reads a clock or rolls dice.
+
+pub mod action;
+pub mod cell;
+pub mod cluster;
+pub mod headers;
+pub mod host;
+pub mod listener;
+pub mod matcher;
+pub mod path;
+pub mod prefix_trie;
+pub mod retry;
+pub mod route;
+pub mod settings;
+pub mod template;
+pub mod text;
+pub mod tls;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use cluster::{Cluster, ClusterId};
+pub use headers::Headers;
+pub use listener::{FilterChain, Listener};
+pub use route::{Route, RouteTable, VirtualHost};
+pub use settings::Settings;
+
+/// A fast, non-cryptographic map for keys that come from our own configuration.
+///
+/// Keys looked up in it may come from peers; foldhash's per-map seed keeps a peer from choosing
+/// collisions, and a peer cannot insert.
+pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// One complete, immutable state of the gateway.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts publications in this process, from 1. 0 is the empty snapshot before the first one.
+    pub generation: u64,
+    /// Open ports, sorted by [`Listener::key`].
+    pub listeners: Vec<Arc<Listener>>,
+    /// Every cluster a route, a mirror or a TCP chain may name, indexed by [`ClusterId`] and
+    /// sorted by name.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// Process-wide behaviour taken from the mesh configuration.
+    pub settings: Settings,
+}
+
+impl Snapshot {
+    /// The cluster of this name, if there (still) is one.
+    #[must_use]
+    pub fn cluster_named(&self, name: &str) -> Option<&Arc<Cluster>> {
+        let place = self.clusters.binary_search_by(|cluster| (*cluster.name).cmp(name)).ok()?;
+        Some(&self.clusters[place])
+    }
+
+    /// The listener with this identity, if the port is (still) open.
+    #[must_use]
+    pub fn listener(&self, key: listener::ListenerKey) -> Option<&Arc<Listener>> {
+        let place = self.listeners.binary_search_by_key(&key, |listener| listener.key()).ok()?;
+        Some(&self.listeners[place])
+    }
+
+    /// The cluster behind an identifier of this same snapshot.
+    #[must_use]
+    pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
+        &self.clusters[id.index()]
+    }
+}

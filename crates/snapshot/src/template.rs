@@ -1,0 +1,309 @@
+//! Header values that are put together per request: literal text and `%OPERATOR%`s.
+//!
+//! The operators are those Envoy documents for custom request and response headers. `compile`
+//! parses a value once; the data plane asks a [`Context`] for each operator.
+
+use bytes::Bytes;
+
+/// A parsed header value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Template {
+    /// Plain text: the common case costs nothing per request.
+    Literal(Bytes),
+    /// Text and operators in order.
+    Parts(Vec<Part>),
+}
+
+/// One piece of a [`Template`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text as it stands.
+    Literal(Bytes),
+    /// A value of the request; an unset one is the empty text.
+    Operator(Operator),
+}
+
+/// The values a header may carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operator {
+    /// `REQ(name?alternative):max`: a request header, pseudo-headers included.
+    Request {
+        /// Lower-case name.
+        name: Box<str>,
+        /// Asked when `name` is absent.
+        alternative: Option<Box<str>>,
+        /// Longest value in bytes.
+        max: Option<usize>,
+    },
+    /// `RESP(name?alternative):max`: a response header.
+    Response {
+        /// Lower-case name.
+        name: Box<str>,
+        /// Asked when `name` is absent.
+        alternative: Option<Box<str>>,
+        /// Longest value in bytes.
+        max: Option<usize>,
+    },
+    /// A value without argument.
+    Plain(PlainOperator),
+    /// `START_TIME`: when the request began, UTC with milliseconds.
+    StartTime,
+}
+
+macro_rules! plain_operators {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
+        /// Operators without argument.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum PlainOperator {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl PlainOperator {
+            /// The operator written as `text` between percent signs.
+            fn named(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// As written between percent signs.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+plain_operators! {
+    /// Trusted client address with port.
+    DownstreamRemoteAddress = "DOWNSTREAM_REMOTE_ADDRESS",
+    /// Trusted client address.
+    DownstreamRemoteAddressWithoutPort = "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    /// Port of the trusted client.
+    DownstreamRemotePort = "DOWNSTREAM_REMOTE_PORT",
+    /// TCP peer with port.
+    DownstreamDirectRemoteAddress = "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+    /// TCP peer.
+    DownstreamDirectRemoteAddressWithoutPort = "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+    /// Own address of the downstream connection, with port.
+    DownstreamLocalAddress = "DOWNSTREAM_LOCAL_ADDRESS",
+    /// Own address of the downstream connection.
+    DownstreamLocalAddressWithoutPort = "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+    /// Own port of the downstream connection.
+    DownstreamLocalPort = "DOWNSTREAM_LOCAL_PORT",
+    /// `TLSv1.2` or `TLSv1.3`.
+    DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION",
+    /// OpenSSL name of the cipher suite.
+    DownstreamTlsCipher = "DOWNSTREAM_TLS_CIPHER",
+    /// Subject of the client certificate, RFC 2253.
+    DownstreamPeerSubject = "DOWNSTREAM_PEER_SUBJECT",
+    /// URI subject alternative names of the client certificate, comma-joined.
+    DownstreamPeerUriSan = "DOWNSTREAM_PEER_URI_SAN",
+    /// Hex SHA-256 of the client certificate.
+    DownstreamPeerFingerprint256 = "DOWNSTREAM_PEER_FINGERPRINT_256",
+    /// `HTTP/1.1`, `HTTP/2`.
+    Protocol = "PROTOCOL",
+    /// SNI of the downstream connection.
+    RequestedServerName = "REQUESTED_SERVER_NAME",
+    /// Name of the route.
+    RouteName = "ROUTE_NAME",
+    /// Name of the virtual host.
+    VirtualClusterName = "VIRTUAL_CLUSTER_NAME",
+    /// Status sent.
+    ResponseCode = "RESPONSE_CODE",
+    /// Why that status was sent.
+    ResponseCodeDetails = "RESPONSE_CODE_DETAILS",
+    /// Short response flags, `-` when none.
+    ResponseFlags = "RESPONSE_FLAGS",
+    /// Address of the endpoint, with port.
+    UpstreamRemoteAddress = "UPSTREAM_REMOTE_ADDRESS",
+    /// Address of the endpoint.
+    UpstreamRemoteAddressWithoutPort = "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    /// Port of the endpoint.
+    UpstreamRemotePort = "UPSTREAM_REMOTE_PORT",
+    /// Address of the endpoint, with port.
+    UpstreamHost = "UPSTREAM_HOST",
+    /// Name of the cluster.
+    UpstreamCluster = "UPSTREAM_CLUSTER",
+    /// Own address of the upstream connection.
+    UpstreamLocalAddress = "UPSTREAM_LOCAL_ADDRESS",
+    /// Bytes of request body received.
+    BytesReceived = "BYTES_RECEIVED",
+    /// Bytes of response body sent.
+    BytesSent = "BYTES_SENT",
+    /// Milliseconds since the request began.
+    Duration = "DURATION",
+    /// The gateway's host name.
+    Hostname = "HOSTNAME",
+}
+
+/// Why a value cannot be parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateError {
+    /// A `%` has no partner; a literal percent sign is written `%%`.
+    Unterminated,
+    /// The text between percent signs is no operator known here.
+    Unknown(String),
+    /// The operator's argument is missing or malformed.
+    BadArgument(String),
+}
+
+/// Gives the values of operators; unset ones write nothing.
+pub trait Context {
+    /// Appends the value of `operator` to `out`.
+    fn write(&self, operator: &Operator, out: &mut Vec<u8>);
+}
+
+impl Template {
+    /// Parses the text of a header value.
+    ///
+    /// # Errors
+    /// See [`TemplateError`].
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(percent) = rest.find('%') {
+            literal.push_str(&rest[..percent]);
+            rest = &rest[percent + 1..];
+            if let Some(after) = rest.strip_prefix('%') {
+                literal.push('%');
+                rest = after;
+                continue;
+            }
+            let end = operator_end(rest).ok_or(TemplateError::Unterminated)?;
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal).into()));
+            }
+            parts.push(Part::Operator(parse_operator(&rest[..end])?));
+            rest = &rest[end + 1..];
+        }
+        literal.push_str(rest);
+        if parts.is_empty() {
+            return Ok(Self::Literal(literal.into()));
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal.into()));
+        }
+        Ok(Self::Parts(parts))
+    }
+
+    /// The value for one request.
+    #[must_use]
+    pub fn render(&self, context: &impl Context) -> Bytes {
+        match self {
+            Self::Literal(text) => text.clone(),
+            Self::Parts(parts) => {
+                let mut out = Vec::new();
+                for part in parts {
+                    match part {
+                        Part::Literal(text) => out.extend_from_slice(text),
+                        Part::Operator(operator) => context.write(operator, &mut out),
+                    }
+                }
+                out.into()
+            }
+        }
+    }
+}
+
+/// Position of the closing `%`, which may not stand inside parentheses.
+fn operator_end(rest: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    rest.bytes().position(|byte| {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        byte == b'%' && depth == 0
+    })
+}
+
+fn parse_operator(text: &str) -> Result<Operator, TemplateError> {
+    let (head, argument) = match text.split_once('(') {
+        Some((head, tail)) => {
+            let (argument, suffix) =
+                tail.rsplit_once(')').ok_or_else(|| TemplateError::BadArgument(text.to_owned()))?;
+            (head, Some((argument, suffix)))
+        }
+        None => (text, None),
+    };
+    match (head, argument) {
+        ("REQ" | "RESP", Some((argument, suffix))) => header_operator(head, argument, suffix, text),
+        ("REQ" | "RESP", None) => Err(TemplateError::BadArgument(text.to_owned())),
+        ("START_TIME", None) => Ok(Operator::StartTime),
+        (_, None) => PlainOperator::named(head)
+            .map(Operator::Plain)
+            .ok_or_else(|| TemplateError::Unknown(text.to_owned())),
+        (_, Some(_)) => Err(TemplateError::Unknown(text.to_owned())),
+    }
+}
+
+fn header_operator(kind: &str, argument: &str, suffix: &str, text: &str) -> Result<Operator, TemplateError> {
+    let bad = || TemplateError::BadArgument(text.to_owned());
+    let max = match suffix.strip_prefix(':') {
+        Some(digits) => Some(digits.parse().map_err(|_| bad())?),
+        None if suffix.is_empty() => None,
+        None => return Err(bad()),
+    };
+    let (name, alternative) = match argument.split_once('?') {
+        Some((name, alternative)) => (name, Some(alternative)),
+        None => (argument, None),
+    };
+    if name.is_empty() {
+        return Err(bad());
+    }
+    let name = name.to_ascii_lowercase().into_boxed_str();
+    let alternative = alternative.map(|text| text.to_ascii_lowercase().into_boxed_str());
+    Ok(match kind {
+        "REQ" => Operator::Request { name, alternative, max },
+        _ => Operator::Response { name, alternative, max },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Names;
+    impl Context for Names {
+        fn write(&self, operator: &Operator, out: &mut Vec<u8>) {
+            if let Operator::Request { name, .. } = operator {
+                out.extend_from_slice(name.as_bytes());
+            }
+        }
+    }
+
+    fn rendered(text: &str) -> String {
+        let template = Template::parse(text).expect("parses");
+        String::from_utf8(template.render(&Names).to_vec()).expect("text")
+    }
+
+    #[test]
+    fn literals_and_operators() {
+        assert_eq!(rendered("100%% sure"), "100% sure");
+        assert_eq!(rendered("a-%REQ(:PATH)%-b"), "a-:path-b");
+        assert_eq!(rendered("%PROTOCOL%"), "");
+        assert!(matches!(Template::parse("plain"), Ok(Template::Literal(_))));
+    }
+
+    #[test]
+    fn arguments() {
+        let Ok(Template::Parts(parts)) = Template::parse("%REQ(X-A?X-B):10%") else { panic!("parts") };
+        let expected =
+            Operator::Request { name: "x-a".into(), alternative: Some("x-b".into()), max: Some(10) };
+        assert_eq!(parts, [Part::Operator(expected)]);
+    }
+
+    #[test]
+    fn refused() {
+        for text in ["%", "50% off", "%NOPE%", "%REQ%", "%REQ()%", "%REQ(a):x%", "%REQ(a%"] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+}

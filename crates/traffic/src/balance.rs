@@ -1,0 +1,303 @@
+//! Choosing an endpoint.
+//!
+//! A [`ClusterState`] is one worker's view of one cluster. Like Envoy's workers, ours balance
+//! independently: each knows only its own active requests and its own turn, which saves any word
+//! between them and costs a little evenness.
+//!
+//! Whatever the algorithm: an endpoint the configuration calls unhealthy is never picked, an ejected
+//! one only in panic (`minHealthPercent`), and an endpoint this request has tried is drawn again up
+//! to [`RetryPolicy::HOST_RESELECTIONS`] times before it is accepted.
+
+mod deadline;
+mod endpoint;
+mod maglev;
+mod ring;
+mod weights;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_snapshot::cluster::{Balancer, Cluster};
+use portcullis_snapshot::retry::RetryPolicy;
+use rand::Rng;
+
+use crate::breaker::Breaker;
+use crate::outlier::Observation;
+use crate::shared::{Registry, SharedCluster};
+
+use deadline::Deadlines;
+use endpoint::Learned;
+pub use endpoint::{ActiveRequest, EndpointState, Tried};
+use maglev::Maglev;
+use ring::Ring;
+use weights::Weights;
+
+/// The endpoint chosen.
+pub type Pick = Rc<EndpointState>;
+
+/// Why there is nothing to pick: 503, flag UH either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoEndpoint {
+    /// The cluster has no endpoints.
+    Empty,
+    /// It has some, all unhealthy or ejected.
+    Unhealthy,
+}
+
+/// One worker's view of one cluster.
+#[derive(Debug)]
+pub struct ClusterState {
+    shared: Arc<SharedCluster>,
+    view: RefCell<View>,
+}
+
+impl ClusterState {
+    /// The state of a cluster this worker has not used before.
+    #[must_use]
+    pub fn new(cluster: &Arc<Cluster>, registry: &Registry, now: Instant) -> Self {
+        let shared = registry.cluster(cluster, now);
+        shared.update(cluster, now);
+        let view = View::new(cluster, &shared);
+        Self { shared, view: RefCell::new(view) }
+    }
+
+    /// Takes over a newer snapshot's version of the cluster. Endpoints that stay, by address, keep
+    /// their active requests, their turn and their ejection. Nearly free when nothing changed.
+    pub fn update(&self, cluster: &Arc<Cluster>, now: Instant) {
+        let mut view = self.view.borrow_mut();
+        if Arc::ptr_eq(&view.cluster, cluster) {
+            return;
+        }
+        self.shared.update(cluster, now);
+        view.update(cluster, &self.shared);
+    }
+
+    /// Chooses an endpoint for a request that has tried those in `tried`.
+    ///
+    /// `hash` is the key of consistent hashing, see [`crate::hash`]; without one, those algorithms
+    /// choose at random, and the others do not look at it.
+    ///
+    /// # Errors
+    /// [`NoEndpoint`] says why there is nothing to choose from.
+    pub fn pick(
+        &self,
+        now: Instant,
+        dice: &mut impl Rng,
+        hash: Option<u64>,
+        tried: &Tried,
+    ) -> Result<Pick, NoEndpoint> {
+        let mut view = self.view.borrow_mut();
+        if view.cluster.outlier.is_some() {
+            self.shared.sweep(now);
+            view.see_verdicts(&self.shared);
+        }
+        view.pick(dice, hash, tried)
+    }
+
+    /// Reports what was seen of an endpoint, for outlier detection. Nearly free without one.
+    pub fn observe(&self, endpoint: &EndpointState, seen: Observation, now: Instant) {
+        let view = self.view.borrow();
+        if let Some(rules) = &view.cluster.outlier
+            && let Some(monitor) = &*endpoint.monitor()
+        {
+            self.shared.observe(rules, endpoint.address(), monitor, seen, now);
+        }
+    }
+
+    /// The cluster's limits.
+    #[must_use]
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        self.shared.breaker()
+    }
+
+    /// The version of the cluster in use.
+    #[must_use]
+    pub fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.view.borrow().cluster)
+    }
+
+    /// Every endpoint, healthy or not, in order of address.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Rc<EndpointState>> {
+        self.view.borrow().all.clone()
+    }
+}
+
+/// Endpoints and how to choose among them.
+#[derive(Debug)]
+struct View {
+    cluster: Arc<Cluster>,
+    /// Value of [`SharedCluster::verdicts`] that `eligible` was made with.
+    verdicts: u64,
+    /// In order of address.
+    all: Vec<Rc<EndpointState>>,
+    /// Those that may be picked, in order of address.
+    eligible: Vec<Rc<EndpointState>>,
+    chooser: Chooser,
+    /// Turn of the unweighted round robin; `None` before the first pick, which starts anywhere.
+    turn: Option<u64>,
+}
+
+/// What is worked out once per list of eligible endpoints.
+#[derive(Debug)]
+enum Chooser {
+    /// Not worked out yet.
+    Unset,
+    /// Equal weights: the list itself suffices.
+    Uniform,
+    /// Unequal weights, by draw.
+    Weighted(Weights),
+    /// Unequal weights, in turn (also for least request, as in Envoy).
+    Deadlines(Deadlines),
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+impl View {
+    fn new(cluster: &Arc<Cluster>, shared: &SharedCluster) -> Self {
+        let mut view = Self {
+            cluster: Arc::clone(cluster),
+            verdicts: 0,
+            all: Vec::new(),
+            eligible: Vec::new(),
+            chooser: Chooser::Unset,
+            turn: None,
+        };
+        view.replace_endpoints(shared);
+        view
+    }
+
+    fn update(&mut self, cluster: &Arc<Cluster>, shared: &SharedCluster) {
+        let old = std::mem::replace(&mut self.cluster, Arc::clone(cluster));
+        let same = Arc::ptr_eq(&old.endpoints, &cluster.endpoints) && old.outlier == cluster.outlier;
+        if !same {
+            self.replace_endpoints(shared);
+        } else if old.balancer != cluster.balancer {
+            self.chooser = Chooser::Unset;
+        }
+    }
+
+    /// Both lists are sorted by address, so one walk finds what stays.
+    fn replace_endpoints(&mut self, shared: &SharedCluster) {
+        self.verdicts = shared.verdicts();
+        let members = &self.cluster.endpoints.all;
+        let monitors = shared.monitors(members.iter().map(|member| &member.address));
+        let mut old = std::mem::take(&mut self.all).into_iter().peekable();
+        for (member, monitor) in members.iter().zip(monitors) {
+            while old.next_if(|state| *state.address() < member.address).is_some() {}
+            let learned = match old.peek() {
+                Some(state) if *state.address() == member.address => Rc::clone(state.learned()),
+                _ => Rc::<Learned>::default(),
+            };
+            learned.watch(monitor);
+            self.all.push(Rc::new(EndpointState::new(Arc::clone(member), learned)));
+        }
+        self.sort_out();
+    }
+
+    fn see_verdicts(&mut self, shared: &SharedCluster) {
+        // Read before looking: a verdict that comes meanwhile makes us look again.
+        let verdicts = shared.verdicts();
+        if self.verdicts == verdicts {
+            return;
+        }
+        self.verdicts = verdicts;
+        // Workers meet a snapshot at different times, and one that is behind may for a moment have
+        // taken members from the detector that others have: they look for their monitors again.
+        let monitors = shared.monitors(self.all.iter().map(|state| state.address()));
+        self.all.iter().zip(monitors).for_each(|(state, monitor)| state.learned().watch(monitor));
+        self.sort_out();
+    }
+
+    /// Works out who may be picked.
+    fn sort_out(&mut self) {
+        let healthy = self.all.iter().filter(|state| state.endpoint().healthy);
+        self.eligible.clear();
+        self.eligible.extend(healthy.clone().filter(|state| !state.is_ejected()).cloned());
+        let least = self.cluster.outlier.as_ref().map_or(0, |rules| rules.min_health_percent as usize);
+        if self.eligible.len() * 100 < least.min(100) * self.all.len() {
+            // Panic: so few are left that the rest would drown; better to use the ejected ones too.
+            self.eligible.clear();
+            self.eligible.extend(healthy.cloned());
+        }
+        self.chooser = Chooser::Unset;
+    }
+
+    fn pick(&mut self, dice: &mut impl Rng, hash: Option<u64>, tried: &Tried) -> Result<Pick, NoEndpoint> {
+        if self.eligible.is_empty() {
+            return Err(if self.all.is_empty() { NoEndpoint::Empty } else { NoEndpoint::Unhealthy });
+        }
+        if self.eligible.len() == 1 {
+            return Ok(Rc::clone(&self.eligible[0]));
+        }
+        if matches!(self.chooser, Chooser::Unset) {
+            self.chooser = self.work_out(dice);
+        }
+        let hash = match self.cluster.balancer {
+            Balancer::RingHash { .. } | Balancer::Maglev { .. } => hash.unwrap_or_else(|| dice.next_u64()),
+            _ => 0,
+        };
+        let mut chosen = self.choose(dice, hash, 0);
+        for attempt in 1..=RetryPolicy::HOST_RESELECTIONS {
+            if !tried.contains(&self.eligible[chosen]) {
+                break;
+            }
+            chosen = self.choose(dice, hash, attempt);
+        }
+        Ok(Rc::clone(&self.eligible[chosen]))
+    }
+
+    fn work_out(&self, dice: &mut impl Rng) -> Chooser {
+        let weight = |state: &Rc<EndpointState>| state.endpoint().weight.max(1);
+        let first = weight(&self.eligible[0]);
+        let equal = self.eligible.iter().all(|state| weight(state) == first);
+        match self.cluster.balancer {
+            Balancer::RingHash { minimum_size } => Chooser::Ring(Ring::new(&self.eligible, minimum_size)),
+            Balancer::Maglev { table_size } => Chooser::Maglev(Maglev::new(&self.eligible, table_size)),
+            _ if equal => Chooser::Uniform,
+            Balancer::Random => Chooser::Weighted(Weights::new(self.eligible.iter().map(weight))),
+            Balancer::LeastRequest | Balancer::RoundRobin => {
+                Chooser::Deadlines(Deadlines::new(&self.eligible, dice))
+            }
+        }
+    }
+
+    /// A position in `eligible`, which is not empty. `attempt` counts from 0.
+    fn choose(&mut self, dice: &mut impl Rng, hash: u64, attempt: u32) -> usize {
+        let count = self.eligible.len();
+        match &mut self.chooser {
+            Chooser::Ring(ring) => ring.at(hash, attempt),
+            Chooser::Maglev(table) => table.at(hash, attempt),
+            Chooser::Weighted(weights) => weights.at(dice.next_u64()),
+            Chooser::Deadlines(deadlines) => match self.cluster.balancer {
+                Balancer::LeastRequest => deadlines.next(&self.eligible, EndpointState::weight_by_load),
+                _ => deadlines.next(&self.eligible, EndpointState::weight),
+            },
+            Chooser::Uniform | Chooser::Unset => match self.cluster.balancer {
+                Balancer::RoundRobin => {
+                    let turn = self.turn.get_or_insert_with(|| dice.next_u64());
+                    *turn = turn.wrapping_add(1);
+                    (*turn % count as u64) as usize
+                }
+                Balancer::LeastRequest => {
+                    let (first, second) = (draw(dice, count), draw(dice, count));
+                    let busier = self.eligible[first].active() > self.eligible[second].active();
+                    if busier { second } else { first }
+                }
+                _ => draw(dice, count),
+            },
+        }
+    }
+}
+
+/// Uniform in 0..count by multiply-shift: the bias is below count / 2^64.
+fn draw(dice: &mut impl Rng, count: usize) -> usize {
+    ((u128::from(dice.next_u64()) * count as u128) >> u64::BITS) as usize
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

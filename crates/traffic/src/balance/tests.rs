@@ -1,0 +1,454 @@
+//! Picks, seen from outside.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use portcullis_snapshot::cluster::{Address, Endpoint, Endpoints, OutlierDetection};
+use proptest::prelude::*;
+use rand::SeedableRng;
+
+use super::testing::{Dice, address, cluster, endpoint};
+use super::*;
+
+const RING: Balancer = Balancer::RingHash { minimum_size: 1024 };
+const MAGLEV: Balancer = Balancer::Maglev { table_size: 65_537 };
+const ALL: [Balancer; 5] = [Balancer::LeastRequest, Balancer::RoundRobin, Balancer::Random, RING, MAGLEV];
+
+/// A worker with its dice and a clock that stands still unless moved.
+struct Worker {
+    state: ClusterState,
+    dice: Dice,
+    now: Instant,
+}
+
+impl Worker {
+    fn new(cluster: Cluster) -> Self {
+        Self::beside(&Arc::new(cluster), &Registry::default(), Instant::now())
+    }
+
+    fn beside(cluster: &Arc<Cluster>, registry: &Registry, now: Instant) -> Self {
+        Self { state: ClusterState::new(cluster, registry, now), dice: Dice::seed_from_u64(7), now }
+    }
+
+    fn pick(&mut self) -> Result<Pick, NoEndpoint> {
+        self.pick_with(None, &Tried::none())
+    }
+
+    fn pick_with(&mut self, hash: Option<u64>, tried: &Tried) -> Result<Pick, NoEndpoint> {
+        self.state.pick(self.now, &mut self.dice, hash, tried)
+    }
+
+    fn picks(&mut self, count: usize) -> HashMap<Address, usize> {
+        let mut seen = HashMap::new();
+        for _ in 0..count {
+            *seen.entry(self.pick().expect("an endpoint").address().clone()).or_default() += 1;
+        }
+        seen
+    }
+
+    fn fail(&self, number: u8, times: u32) {
+        let endpoints = self.state.endpoints();
+        let state = endpoints.iter().find(|state| *state.address() == address(number)).unwrap();
+        for _ in 0..times {
+            self.state.observe(state, Observation::Status(503), self.now);
+        }
+    }
+}
+
+fn equal(count: u8) -> Vec<Arc<Endpoint>> {
+    (1..=count).map(|number| endpoint(number, 1, true)).collect()
+}
+
+fn rules() -> OutlierDetection {
+    OutlierDetection {
+        consecutive_5xx: Some(3),
+        consecutive_gateway: None,
+        consecutive_local: None,
+        interval: Duration::from_secs(10),
+        base_ejection: Duration::from_secs(30),
+        max_ejection: Duration::from_secs(300),
+        max_ejection_percent: 100,
+        min_health_percent: 0,
+    }
+}
+
+fn detecting(balancer: Balancer, endpoints: Vec<Arc<Endpoint>>, rules: OutlierDetection) -> Cluster {
+    Cluster { outlier: Some(rules), ..cluster(balancer, endpoints) }
+}
+
+#[test]
+fn every_algorithm_uses_every_endpoint() {
+    for balancer in ALL {
+        let seen = Worker::new(cluster(balancer, equal(3))).picks(3_000);
+        for number in 1..=3 {
+            let share = seen[&address(number)];
+            assert!((800..=1_200).contains(&share), "{balancer:?}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn round_robin_is_even() {
+    let seen = Worker::new(cluster(Balancer::RoundRobin, equal(3))).picks(30);
+    assert!(seen.values().all(|&count| count == 10), "{seen:?}");
+}
+
+#[test]
+fn weights_are_kept_by_every_algorithm() {
+    let weights = [1, 2, 5];
+    for balancer in ALL {
+        let endpoints = (1..).zip(weights).map(|(number, weight)| endpoint(number, weight, true)).collect();
+        let seen = Worker::new(cluster(balancer, endpoints)).picks(8_000);
+        for (number, weight) in (1..).zip(weights) {
+            let (share, wanted) = (seen[&address(number)] as f64, f64::from(weight) * 1_000.0);
+            let tolerance = if matches!(balancer, RING) { 0.2 } else { 0.1 };
+            assert!((share - wanted).abs() < wanted * tolerance, "{balancer:?}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn weighted_turns_are_spread_evenly() {
+    let endpoints = vec![endpoint(1, 1, true), endpoint(2, 3, true)];
+    let mut worker = Worker::new(cluster(Balancer::RoundRobin, endpoints));
+    worker.picks(8);
+    for _ in 0..50 {
+        assert_eq!(worker.picks(4)[&address(2)], 3);
+    }
+}
+
+#[test]
+fn least_request_prefers_the_less_busy() {
+    let mut worker = Worker::new(cluster(Balancer::LeastRequest, equal(4)));
+    let busy: Vec<_> = (0..100).map(|_| worker.state.endpoints()[0].begin()).collect();
+    // Only when both draws hit it: one in sixteen.
+    let share = worker.picks(4_000)[&address(1)];
+    assert!((180..=320).contains(&share), "{share}");
+    drop(busy);
+    let share = worker.picks(4_000)[&address(1)];
+    assert!((900..=1_100).contains(&share), "{share}");
+}
+
+#[test]
+fn weighted_least_request_looks_at_load_too() {
+    let endpoints = vec![endpoint(1, 2, true), endpoint(2, 1, true)];
+    let mut worker = Worker::new(cluster(Balancer::LeastRequest, endpoints));
+    let _busy: Vec<_> = (0..9).map(|_| worker.state.endpoints()[0].begin()).collect();
+    // Weights 2 / 10 against 1.
+    let share = worker.picks(6_000)[&address(1)];
+    assert!((900..=1_100).contains(&share), "{share}");
+}
+
+#[test]
+fn nothing_to_pick_says_why() {
+    for balancer in ALL {
+        assert_eq!(Worker::new(cluster(balancer, Vec::new())).pick().err(), Some(NoEndpoint::Empty));
+        let sick = vec![endpoint(1, 1, false)];
+        assert_eq!(Worker::new(cluster(balancer, sick)).pick().err(), Some(NoEndpoint::Unhealthy));
+    }
+}
+
+#[test]
+fn a_retry_goes_elsewhere() {
+    for balancer in ALL {
+        let mut worker = Worker::new(cluster(balancer, equal(2)));
+        let mut again = 0;
+        for key in 0..1_000_u64 {
+            let key = crate::hash::of_value(&key.to_le_bytes());
+            let mut tried = Tried::none();
+            let first = worker.pick_with(Some(key), &tried).unwrap();
+            tried.push(&first);
+            let second = worker.pick_with(Some(key), &tried).unwrap();
+            again += usize::from(Rc::ptr_eq(&first, &second));
+        }
+        // Six draws, each of which may miss one time in two: 16 of 1000.
+        assert!(again <= 40, "{balancer:?}: {again}");
+    }
+}
+
+#[test]
+fn when_all_were_tried_one_is_tried_again() {
+    for balancer in ALL {
+        let mut worker = Worker::new(cluster(balancer, equal(2)));
+        let mut tried = Tried::none();
+        worker.state.endpoints().iter().for_each(|state| tried.push(state));
+        assert!(worker.pick_with(Some(1), &tried).is_ok());
+    }
+}
+
+#[test]
+fn tried_is_bounded() {
+    let worker = Worker::new(cluster(Balancer::Random, equal(100)));
+    let (mut tried, endpoints) = (Tried::none(), worker.state.endpoints());
+    endpoints.iter().for_each(|state| tried.push(state));
+    assert!(tried.contains(&endpoints[99]) && !tried.contains(&endpoints[0]));
+    assert!(!tried.is_empty() && Tried::none().is_empty());
+}
+
+#[test]
+fn a_swap_forgets_nothing() {
+    let before = Arc::new(detecting(Balancer::RoundRobin, equal(3), rules()));
+    let mut worker = Worker::beside(&before, &Registry::default(), Instant::now());
+    let held = worker.state.endpoints()[1].begin();
+    let mut tried = Tried::none();
+    tried.push(&worker.state.endpoints()[1]);
+    worker.fail(3, 3);
+    let last = worker.pick().unwrap().address().clone();
+    let members = vec![endpoint(0, 1, true), endpoint(2, 1, true), endpoint(3, 1, true)];
+    let after = Arc::new(detecting(Balancer::RoundRobin, members, rules()));
+    worker.state.update(&after, worker.now);
+    let states = worker.state.endpoints();
+    assert_eq!(states.iter().map(|state| state.active()).collect::<Vec<_>>(), [0, 1, 0]);
+    assert_eq!(states.iter().map(|state| state.is_ejected()).collect::<Vec<_>>(), [false, false, true]);
+    assert!(tried.contains(&states[1]) && !tried.contains(&states[0]));
+    assert!(Arc::ptr_eq(&worker.state.cluster(), &after));
+    drop(held);
+    assert_eq!(states[1].active(), 0);
+    // Two are left in turn; the turn goes on where it was.
+    assert_ne!(worker.pick().unwrap().address(), worker.pick().unwrap().address());
+    assert!([address(1), address(2)].contains(&last));
+}
+
+#[test]
+fn weighted_turns_survive_a_change_of_endpoints() {
+    let members = |extra: bool| {
+        let mut members = vec![endpoint(1, 1, true), endpoint(2, 1_000, true)];
+        if extra {
+            members.push(endpoint(3, 1_000, true));
+        }
+        members
+    };
+    let mut worker = Worker::new(cluster(Balancer::RoundRobin, members(false)));
+    worker.picks(5_000);
+    // A list that changes all the time must neither starve nor favour the light one.
+    let mut light = 0;
+    for round in 0..200 {
+        worker.state.update(&Arc::new(cluster(Balancer::RoundRobin, members(round % 2 == 0))), worker.now);
+        light += worker.picks(100).get(&address(1)).copied().unwrap_or(0);
+    }
+    assert!((10..=22).contains(&light), "{light}");
+}
+
+#[test]
+fn an_algorithm_may_change() {
+    let mut worker = Worker::new(cluster(RING, equal(3)));
+    let members = Arc::clone(&worker.state.cluster().endpoints);
+    worker.pick().unwrap();
+    for balancer in ALL {
+        let next = Cluster { endpoints: Arc::clone(&members), ..cluster(balancer, Vec::new()) };
+        worker.state.update(&Arc::new(next), worker.now);
+        assert_eq!(worker.picks(300).len(), 3, "{balancer:?}");
+    }
+}
+
+#[test]
+fn all_workers_see_an_ejection_and_its_end() {
+    let cluster = Arc::new(detecting(Balancer::RoundRobin, equal(2), rules()));
+    let (registry, start) = (Registry::default(), Instant::now());
+    let mut here = Worker::beside(&cluster, &registry, start);
+    let mut there = Worker::beside(&cluster, &registry, start);
+    here.fail(1, 2);
+    there.fail(1, 1);
+    for worker in [&mut here, &mut there] {
+        assert_eq!(worker.picks(10).keys().collect::<Vec<_>>(), [&address(2)]);
+    }
+    registry.each(|name, shared| {
+        assert_eq!((name, shared.ejected()), ("outbound|80||test", vec![address(1)]));
+    });
+    for worker in [&mut here, &mut there] {
+        worker.now = start + Duration::from_secs(30);
+        assert_eq!(worker.picks(10).len(), 2);
+    }
+    registry.retain(|_| false);
+    registry.each(|name, _| panic!("{name} should be gone"));
+}
+
+#[test]
+fn a_worker_that_is_behind_leaves_no_lasting_trace() {
+    let version = |count| Arc::new(detecting(Balancer::RoundRobin, equal(count), rules()));
+    let (older, newer) = (version(2), version(3));
+    let (registry, now) = (Registry::default(), Instant::now());
+    let mut ahead = Worker::beside(&newer, &registry, now);
+    ahead.fail(3, 3);
+    assert_eq!(ahead.picks(12).len(), 2);
+    let mut behind = Worker::beside(&older, &registry, now);
+    behind.picks(1);
+    behind.state.update(&newer, now);
+    // The third one's ejection is forgotten, by both.
+    assert_eq!((ahead.picks(12).len(), behind.picks(12).len()), (3, 3));
+    behind.fail(3, 2);
+    ahead.fail(3, 1);
+    assert_eq!((ahead.picks(12).len(), behind.picks(12).len()), (2, 2));
+}
+
+#[test]
+fn detection_switched_off_brings_all_back() {
+    let members = Arc::new(Endpoints { all: equal(2) });
+    let with = |outlier| {
+        let bare = cluster(Balancer::RoundRobin, Vec::new());
+        Arc::new(Cluster { outlier, endpoints: Arc::clone(&members), ..bare })
+    };
+    let mut worker = Worker::beside(&with(Some(rules())), &Registry::default(), Instant::now());
+    worker.fail(1, 3);
+    assert_eq!(worker.picks(10).len(), 1);
+    worker.state.update(&with(None), worker.now);
+    assert_eq!(worker.picks(10).len(), 2);
+    worker.fail(1, 10);
+    assert_eq!(worker.picks(10).len(), 2);
+}
+
+#[test]
+fn panic_uses_the_ejected_but_never_the_unhealthy() {
+    for (min_health_percent, used) in [(0, 1), (20, 1), (50, 3)] {
+        let mut members = equal(3);
+        members.push(endpoint(4, 1, false));
+        let rules = OutlierDetection { min_health_percent, ..rules() };
+        let mut worker = Worker::new(detecting(Balancer::RoundRobin, members, rules));
+        worker.fail(1, 3);
+        worker.fail(2, 3);
+        let seen = worker.picks(30);
+        assert_eq!(seen.len(), used, "{min_health_percent}: {seen:?}");
+        assert!(!seen.contains_key(&address(4)));
+    }
+}
+
+#[test]
+fn the_last_of_several_is_never_ejected() {
+    let mut worker = Worker::new(detecting(Balancer::LeastRequest, equal(2), rules()));
+    worker.fail(1, 3);
+    worker.fail(2, 3);
+    assert!(worker.pick().is_ok());
+}
+
+/// Which endpoint each of `count` keys belongs to.
+fn owners(balancer: Balancer, members: Vec<Arc<Endpoint>>, count: u64) -> Vec<Address> {
+    let mut worker = Worker::new(cluster(balancer, members));
+    let key = |number: u64| crate::hash::of_value(number.to_string().as_bytes());
+    (0..count)
+        .map(|number| worker.pick_with(Some(key(number)), &Tried::none()).unwrap().address().clone())
+        .collect()
+}
+
+#[test]
+fn keys_stick() {
+    for balancer in [RING, MAGLEV] {
+        assert_eq!(owners(balancer, equal(5), 200), owners(balancer, equal(5), 200));
+    }
+}
+
+#[test]
+fn a_lost_endpoint_moves_few_other_keys() {
+    // A ring of nine has 114 points an endpoint instead of 103: the new ones take some keys, too.
+    for (balancer, moved_at_most) in [(RING, 200), (MAGLEV, 200)] {
+        let before = owners(balancer, equal(10), 2_000);
+        let after = owners(balancer, equal(9), 2_000);
+        let moved = before.iter().zip(&after).filter(|(was, is)| was != is && **was != address(10)).count();
+        assert!(moved <= moved_at_most, "{balancer:?}: {moved}");
+        assert!(before.contains(&address(10)) && !after.contains(&address(10)));
+    }
+}
+
+#[test]
+fn a_ring_is_the_nearest_point_clockwise() {
+    // Three equal endpoints on a ring of at least 1024 points have 342 each.
+    let points: Vec<(u64, Address)> = (1..=3)
+        .flat_map(|number| (0..342).map(move |point| (number, point)))
+        .map(|(number, point)| {
+            let text = format!("10.0.0.{number}:80_{point}");
+            (crate::hash::of_value(text.as_bytes()), address(number))
+        })
+        .collect();
+    let mut worker = Worker::new(cluster(RING, equal(3)));
+    for number in 0..500_u64 {
+        let key = crate::hash::of_value(&number.to_le_bytes());
+        let nearest = points.iter().min_by_key(|(hash, _)| hash.wrapping_sub(key)).unwrap();
+        let picked = worker.pick_with(Some(key), &Tried::none()).unwrap();
+        assert_eq!(*picked.address(), nearest.1);
+    }
+}
+
+#[test]
+fn tables_of_any_size_are_filled() {
+    for table_size in [0, 1, 2, 3, 4, 6, 100, 101] {
+        let seen = Worker::new(cluster(Balancer::Maglev { table_size }, equal(2))).picks(200);
+        assert_eq!(seen.len(), 2, "{table_size}");
+    }
+    for minimum_size in [0, 1, 2, 7] {
+        Worker::new(cluster(Balancer::RingHash { minimum_size }, equal(3))).picks(10);
+    }
+}
+
+fn balancer() -> impl Strategy<Value = Balancer> {
+    prop_oneof![
+        Just(Balancer::LeastRequest),
+        Just(Balancer::RoundRobin),
+        Just(Balancer::Random),
+        (0_u64..100).prop_map(|minimum_size| Balancer::RingHash { minimum_size }),
+        prop_oneof![Just(2_u64), Just(7), Just(8), Just(101)]
+            .prop_map(|table_size| Balancer::Maglev { table_size }),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Swap(Vec<(u32, bool)>),
+    Fail(u8),
+    Wait(u64),
+    Pick(Option<u64>),
+}
+
+fn members() -> impl Strategy<Value = Vec<(u32, bool)>> {
+    proptest::collection::vec((1_u32..5, proptest::bool::weighted(0.8)), 0..6)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => members().prop_map(Step::Swap),
+        3 => (0_u8..6).prop_map(Step::Fail),
+        1 => (0_u64..40).prop_map(Step::Wait),
+        6 => proptest::option::of(any::<u64>()).prop_map(Step::Pick),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    #[test]
+    fn never_an_unhealthy_or_ejected_pick(
+        balancer in balancer(),
+        first in members(),
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let build = |members: &[(u32, bool)]| {
+            let endpoints = (0..).zip(members).map(|(number, &(weight, healthy))| endpoint(number, weight, healthy));
+            Arc::new(detecting(balancer, endpoints.collect(), rules()))
+        };
+        let mut worker = Worker::beside(&build(&first), &Registry::default(), Instant::now());
+        let mut tried = Tried::none();
+        for step in steps {
+            match step {
+                Step::Swap(members) => worker.state.update(&build(&members), worker.now),
+                Step::Fail(number) => {
+                    let endpoints = worker.state.endpoints();
+                    if let Some(state) = endpoints.get(usize::from(number)) {
+                        worker.state.observe(state, Observation::Failed, worker.now);
+                    }
+                }
+                Step::Wait(seconds) => worker.now += Duration::from_secs(seconds),
+                Step::Pick(hash) => {
+                    let picked = worker.pick_with(hash, &tried);
+                    let fit = |state: &&Rc<EndpointState>| state.endpoint().healthy && !state.is_ejected();
+                    let endpoints = worker.state.endpoints();
+                    match picked {
+                        Ok(state) => {
+                            prop_assert!(fit(&&state));
+                            prop_assert!(endpoints.iter().any(|known| Rc::ptr_eq(known, &state)));
+                            tried.push(&state);
+                        }
+                        Err(NoEndpoint::Empty) => prop_assert!(endpoints.is_empty()),
+                        Err(NoEndpoint::Unhealthy) => prop_assert!(!endpoints.is_empty() && !endpoints.iter().any(|state| fit(&state))),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What all workers know together about a cluster: use of its limits, and who is ejected.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use portcullis_snapshot::FastMap;
+use portcullis_snapshot::cluster::{Address, Cluster, Endpoints, OutlierDetection};
+
+use crate::breaker::Breaker;
+use crate::outlier::{Detector, Monitor, Observation};
+
+/// The clusters of the process, by name.
+///
+/// Bounded by the configuration: a name comes in when a worker first uses its cluster and goes with
+/// [`retain`](Self::retain), which whoever publishes snapshots calls.
+#[derive(Debug, Default)]
+pub struct Registry {
+    clusters: Mutex<FastMap<Arc<str>, Arc<SharedCluster>>>,
+}
+
+impl Registry {
+    /// What is known about `cluster`; at first, nothing.
+    #[must_use]
+    pub fn cluster(&self, cluster: &Cluster, now: Instant) -> Arc<SharedCluster> {
+        let mut clusters = lock(&self.clusters);
+        if let Some(known) = clusters.get(&cluster.name) {
+            return Arc::clone(known);
+        }
+        let shared = Arc::new(SharedCluster::new(cluster, now));
+        clusters.insert(Arc::clone(&cluster.name), Arc::clone(&shared));
+        shared
+    }
+
+    /// Forgets the clusters whose name `keep` does not want. Workers that still hold one go on with
+    /// it.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        lock(&self.clusters).retain(|name, _| keep(name));
+    }
+
+    /// Calls `see` for each cluster known, in no particular order.
+    pub fn each(&self, mut see: impl FnMut(&str, &SharedCluster)) {
+        lock(&self.clusters).iter().for_each(|(name, shared)| see(name, shared));
+    }
+}
+
+/// One cluster, as the whole process knows it.
+#[derive(Debug)]
+pub struct SharedCluster {
+    breaker: Arc<Breaker>,
+    /// Counts changes of who is ejected, so that a worker sees with one load that nothing changed.
+    verdicts: AtomicU64,
+    /// Nanoseconds from `born` to the next sweep; `u64::MAX` without detection.
+    next_sweep: AtomicU64,
+    born: Instant,
+    detection: Mutex<Detection>,
+}
+
+#[derive(Debug, Default)]
+struct Detection {
+    detector: Option<Detector>,
+    /// What the detector was last told, to tell it only news.
+    told: Option<(OutlierDetection, Arc<Endpoints>)>,
+}
+
+impl SharedCluster {
+    /// Nothing in use, nobody ejected.
+    #[must_use]
+    pub fn new(cluster: &Cluster, now: Instant) -> Self {
+        let shared = Self {
+            breaker: Arc::new(Breaker::new(&cluster.pool)),
+            verdicts: AtomicU64::new(0),
+            next_sweep: AtomicU64::new(u64::MAX),
+            born: now,
+            detection: Mutex::default(),
+        };
+        shared.update(cluster, now);
+        shared
+    }
+
+    /// Takes over limits, rules and members of a newer snapshot; what was learned stays.
+    ///
+    /// Every worker calls this when it meets the snapshot; the second call finds nothing to do.
+    pub fn update(&self, cluster: &Cluster, now: Instant) {
+        self.breaker.update(&cluster.pool);
+        let mut detection = lock(&self.detection);
+        let Detection { detector, told } = &mut *detection;
+        let Some(rules) = &cluster.outlier else {
+            if detector.take().is_some() {
+                self.verdicts.fetch_add(1, Ordering::Release);
+            }
+            *told = None;
+            self.next_sweep.store(u64::MAX, Ordering::Relaxed);
+            return;
+        };
+        let known =
+            |(old, members): &(OutlierDetection, _)| old == rules && Arc::ptr_eq(members, &cluster.endpoints);
+        if told.as_ref().is_some_and(known) {
+            return;
+        }
+        *told = Some((rules.clone(), Arc::clone(&cluster.endpoints)));
+        match detector {
+            Some(detector) => detector.update(rules, &cluster.endpoints),
+            None => *detector = Some(Detector::new(rules, &cluster.endpoints, now)),
+        }
+        self.note_sweep(detector.as_ref());
+        self.verdicts.fetch_add(1, Ordering::Release);
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+
+    /// The endpoints that are out, in order of address.
+    #[must_use]
+    pub fn ejected(&self) -> Vec<Address> {
+        lock(&self.detection).detector.as_ref().map(Detector::ejected).unwrap_or_default()
+    }
+
+    /// Changes whenever who is ejected may have changed.
+    pub(crate) fn verdicts(&self) -> u64 {
+        self.verdicts.load(Ordering::Acquire)
+    }
+
+    /// The monitors of `members`, one for each, `None` without detection.
+    pub(crate) fn monitors<'a>(
+        &self,
+        members: impl Iterator<Item = &'a Address>,
+    ) -> Vec<Option<Arc<Monitor>>> {
+        let detection = lock(&self.detection);
+        let of = |address| detection.detector.as_ref().and_then(|detector| detector.monitor(address));
+        members.map(of).collect()
+    }
+
+    /// Counts what was seen of `address`, and ejects it when that was once too often.
+    pub(crate) fn observe(
+        &self,
+        rules: &OutlierDetection,
+        address: &Address,
+        monitor: &Monitor,
+        seen: Observation,
+        now: Instant,
+    ) {
+        for run in monitor.observe(rules, seen) {
+            // Rare: an endpoint has just failed for the n-th time in a row.
+            let mut detection = lock(&self.detection);
+            if detection.detector.as_mut().is_some_and(|detector| detector.eject(address, run, now)) {
+                self.verdicts.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    /// Brings endpoints back when a sweep is due: one load when none is.
+    pub(crate) fn sweep(&self, now: Instant) {
+        if nanos(now, self.born) < self.next_sweep.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut detection = lock(&self.detection);
+        if detection.detector.as_mut().is_some_and(|detector| detector.sweep(now)) {
+            self.verdicts.fetch_add(1, Ordering::Release);
+        }
+        self.note_sweep(detection.detector.as_ref());
+    }
+
+    fn note_sweep(&self, detector: Option<&Detector>) {
+        let next = detector.map_or(u64::MAX, |detector| nanos(detector.next_sweep(), self.born));
+        self.next_sweep.store(next, Ordering::Relaxed);
+    }
+}
+
+fn nanos(later: Instant, earlier: Instant) -> u64 {
+    u64::try_from(later.saturating_duration_since(earlier).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A panic while a lock was held costs the request it happened in, not the cluster.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

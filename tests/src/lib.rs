@@ -1,0 +1,12 @@
+//! Builders shared by the end-to-end tests.
+
+pub mod gateway;
+pub mod http;
+pub mod objects;
+pub mod pki;
+pub mod postgres;
+pub mod process;
+pub mod python;
+pub mod raw;
+pub mod samples;
+pub mod upstream;

@@ -1,0 +1,233 @@
+//! The behaviour recorded from a real Istio gateway, replayed against the built binary.
+//!
+//! Known gaps stand in a checked-in list that may only shrink: a failing case that is not listed fails the
+//! run, and so does a listed case that passes.
+
+mod gaps;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use regex::Regex;
+use serde::Deserialize;
+
+use crate::process::{cargo, loud, run, step};
+use crate::setup;
+use crate::tally::Tally;
+use crate::workspace::{Workspace, root};
+use gaps::{Gaps, Verdict};
+
+/// How the runner starts the gateway: `{binary}` is ours to fill in, `{config}` the runner's.
+///
+/// One worker, as the reference had when it was recorded.
+const GATEWAY: &str = "{binary} run --config {config} --workers 1 \
+                       --port-map 80:18080,443:18443,5432:15432 --port-offset 20000 --drain 0";
+/// Most cases that are played again alone: more than a few do not fail by chance.
+const MAX_AGAIN: usize = 8;
+
+/// Which cases to replay, and how.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// A regular expression on the name of the case.
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// Cases side by side; by default one for each core.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Print every difference.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+impl Options {
+    /// Cases whose name contains one of `words`, or all.
+    pub(crate) fn matching(words: &[String]) -> Options {
+        let words: Vec<String> = words.iter().map(|word| regex::escape(word)).collect();
+        Options { filter: words.join("|"), jobs: None, verbose: false }
+    }
+}
+
+/// The command: replays the cases and fails when they are not as listed.
+pub(crate) fn command(options: &Options) -> Result<()> {
+    let tally = run_cases(options)?;
+    println!("\n{tally}");
+    if tally.failed > 0 {
+        bail!("{} cases are not as tests/conformance/istio-gaps.txt says", tally.failed);
+    }
+    Ok(())
+}
+
+/// Replays the cases; a known gap counts as skipped.
+pub(crate) fn run_cases(options: &Options) -> Result<Tally> {
+    let filter = Regex::new(&options.filter).context("the filter is no regular expression")?;
+    let names: Vec<String> = case_names()?.into_iter().filter(|name| filter.is_match(name)).collect();
+    if names.is_empty() {
+        return Ok(Tally::default());
+    }
+    step(&format!("{} recorded cases", names.len()));
+    let gaps = Gaps::parse(&fs::read_to_string(cases_root().join("../istio-gaps.txt")).unwrap_or_default())?;
+    let mut report = replay(options)?;
+    play_again(&mut report, &gaps, options)?;
+    judge(&report, &gaps)
+}
+
+/// Cases measure time, and a busy machine can spoil one: those that are not as listed are played again, one
+/// after the other, and the second verdict counts.
+fn play_again(report: &mut Report, gaps: &Gaps, options: &Options) -> Result<()> {
+    let unexpected =
+        |case: &&Case| matches!(gaps.verdict(&case.case, case.held()), Verdict::Broken | Verdict::Closed);
+    let names: Vec<String> =
+        report.cases.iter().filter(unexpected).map(|case| regex::escape(&case.case)).collect();
+    if names.is_empty() || names.len() > MAX_AGAIN {
+        return Ok(());
+    }
+    step(&format!("{} of them again, alone", names.len()));
+    let filter = format!("^({})$", names.join("|"));
+    let again = replay(&Options { filter, jobs: Some(1), verbose: options.verbose })?;
+    for case in again.cases {
+        if let Some(first) = report.cases.iter_mut().find(|first| first.case == case.case) {
+            *first = case;
+        }
+    }
+    Ok(())
+}
+
+/// Builds the gateway, runs the runner, reads its report.
+fn replay(options: &Options) -> Result<Report> {
+    let workspace = Workspace::load()?;
+    let python = setup::python()?;
+    run(cargo().args(["build", "--release", "--package", "portcullis"]).current_dir(root()))?;
+
+    let folder = workspace.target.join("conformance");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let report = folder.join("report.json");
+    if report.exists() {
+        fs::remove_file(&report).context("removing the last report")?;
+    }
+    let gateway = GATEWAY.replace("{binary}", &workspace.target.join("release/portcullis").to_string_lossy());
+    let jobs = options.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+    let mut runner = Command::new(python);
+    runner.arg("-B").arg(cases_root().join("runner.py"));
+    runner.args(["--gateway", &gateway, "--filter", &options.filter, "--jobs", &jobs.to_string()]);
+    runner.arg("--json").arg(&report).arg("--logs").arg(folder.join("logs"));
+    if options.verbose {
+        runner.arg("-v");
+    }
+    // Its status says whether every case passed; what we ask is whether each did as listed.
+    runner.status().context("starting the runner")?;
+    let text = fs::read_to_string(&report).context("the runner left no report")?;
+    serde_json::from_str(&text).context("reading the runner's report")
+}
+
+/// Compares what happened with what is listed, area by area.
+fn judge(report: &Report, gaps: &Gaps) -> Result<Tally> {
+    let known = case_names()?;
+    let mut total = Tally::default();
+    let mut later = Tally::default();
+    println!();
+    for case in &report.cases {
+        let verdict = gaps.verdict(&case.case, case.held());
+        let tally = if is_later(&case.case) { &mut later } else { &mut total };
+        match verdict {
+            Verdict::Passed => tally.passed += 1,
+            Verdict::KnownGap => tally.skipped += 1,
+            Verdict::Broken => {
+                tally.failed += 1;
+                loud(&format!("{}: fails and is no known gap", case.case));
+            }
+            Verdict::Closed => {
+                tally.failed += 1;
+                loud(&format!("{}: passes now; remove its line from istio-gaps.txt", case.case));
+            }
+        }
+    }
+    for name in gaps.names().filter(|name| !known.iter().any(|case| case == name)) {
+        total.failed += 1;
+        loud(&format!("{name}: listed in istio-gaps.txt, but there is no such case"));
+    }
+    println!("{}", share("recorded cases", total));
+    println!("{}", share("later: security (authz, jwt)", later));
+    total += later;
+    Ok(total)
+}
+
+fn share(name: &str, tally: Tally) -> String {
+    let all = tally.passed + tally.failed + tally.skipped;
+    let percent = 100 * tally.passed / all.max(1);
+    format!("{name}: {} of {all} pass ({percent} %), {} known gaps", tally.passed, tally.skipped)
+}
+
+/// Areas that wait for the security kinds.
+fn is_later(case: &str) -> bool {
+    ["authz-", "jwt-"].iter().any(|area| case.starts_with(area))
+}
+
+fn case_names() -> Result<Vec<String>> {
+    let folder = cases_root().join("cases");
+    let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.context("reading the cases")?;
+        if entry.path().join("expected.yaml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn cases_root() -> PathBuf {
+    root().join(Path::new("tests/conformance/istio"))
+}
+
+#[derive(Deserialize)]
+struct Report {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    case: String,
+    error: Option<String>,
+    passed: u64,
+    total: u64,
+}
+
+impl Case {
+    fn held(&self) -> bool {
+        self.error.is_none() && self.passed == self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(name: &str, passed: u64) -> Case {
+        Case { case: name.to_owned(), error: None, passed, total: 2 }
+    }
+
+    #[test]
+    fn only_what_is_not_as_listed_fails() {
+        let gaps = Gaps::parse("cors-several-routes # why\nfault-abort # why\nno-such-case # why\n").unwrap();
+        let cases = vec![
+            case("direct-response", 2),
+            case("dr-host-scope", 1),
+            case("cors-several-routes", 0),
+            case("fault-abort", 2),
+            case("authz-allow-all", 2),
+        ];
+        let tally = judge(&Report { cases }, &gaps).unwrap();
+        assert_eq!(tally, Tally { passed: 2, failed: 3, skipped: 1 });
+    }
+
+    #[test]
+    fn filters_are_words_not_patterns() {
+        let filter = Options::matching(&["a.b".to_owned(), "c".to_owned()]).filter;
+        assert_eq!(filter, r"a\.b|c");
+    }
+}

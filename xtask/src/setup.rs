@@ -1,0 +1,122 @@
+//! What the tests need beyond cargo: programs, a Python environment, a PostgreSQL 18 server, clients for
+//! node, h2spec.
+//!
+//! [`setup`] installs only what is missing and says each step in a line; a second run finds everything in
+//! place and asks no network. What cannot be had is named with the way to install it by hand, and the
+//! tests that need it skip themselves. They learn where the parts stand from the environment:
+//!
+//! | variable | is |
+//! |---|---|
+//! | `PORTCULLIS_TEST_PYTHON` | a Python with the packages of `tests/conformance/requirements.txt` |
+//! | `PORTCULLIS_TEST_POSTGRES18` | the folder of a PostgreSQL 18 server with TLS: `bin`, `lib`, `share` |
+//! | `PORTCULLIS_TEST_NODE_MODULES` | a folder of node packages, those of `tests/conformance/node/package.json` |
+//! | `PORTCULLIS_TEST_H2SPEC` | the h2spec program |
+//!
+//! and `PATH`, which is extended by the folder of Debian's PostgreSQL server.
+
+mod debian;
+mod h2spec;
+mod node;
+mod postgres;
+mod python;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::loud;
+
+/// Where the parts stand; `None` for one that could not be had.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) python: Option<PathBuf>,
+    pub(crate) postgres18: Option<PathBuf>,
+    pub(crate) node_modules: Option<PathBuf>,
+    pub(crate) h2spec: Option<PathBuf>,
+}
+
+impl Parts {
+    /// Tells `command` where the parts stand.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        let parts = [
+            ("PORTCULLIS_TEST_PYTHON", &self.python),
+            ("PORTCULLIS_TEST_POSTGRES18", &self.postgres18),
+            ("PORTCULLIS_TEST_NODE_MODULES", &self.node_modules),
+            ("PORTCULLIS_TEST_H2SPEC", &self.h2spec),
+        ];
+        for (name, path) in parts {
+            if let Some(path) = path {
+                command.env(name, path);
+            }
+        }
+        command.env("PATH", search_path());
+    }
+}
+
+/// Installs what is missing.
+pub(crate) fn setup() -> Result<Parts> {
+    let cache = cache()?;
+    for (package, why) in debian::install_missing() {
+        loud(&format!("{package} is missing ({why}): tests that need it are skipped"));
+    }
+    Ok(Parts {
+        python: part("the Python environment", python::ensure(&cache)),
+        postgres18: part("PostgreSQL 18", postgres::ensure(&cache)),
+        node_modules: part("the clients for node", node::ensure(&cache)),
+        h2spec: part("h2spec", h2spec::ensure(&cache)),
+    })
+}
+
+/// The Python environment alone, for commands that need nothing else.
+pub(crate) fn python() -> Result<PathBuf> {
+    python::ensure(&cache()?)
+}
+
+/// The h2spec program alone.
+pub(crate) fn h2spec() -> Result<PathBuf> {
+    h2spec::ensure(&cache()?)
+}
+
+fn part(name: &str, found: Result<PathBuf>) -> Option<PathBuf> {
+    found
+        .inspect_err(|error| loud(&format!("{name} is missing, tests that need it are skipped: {error:#}")))
+        .ok()
+}
+
+/// Where downloaded parts are kept: `PORTCULLIS_CACHE`, else the customary place.
+///
+/// For root that is below `/var/cache`: PostgreSQL refuses to run as root, and whoever runs it instead
+/// must be able to read it.
+fn cache() -> Result<PathBuf> {
+    let chosen = env::var_os("PORTCULLIS_CACHE").map(PathBuf::from);
+    let customary = || {
+        if is_root() {
+            return Some(PathBuf::from("/var/cache/portcullis"));
+        }
+        let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+        Some(base.join("portcullis"))
+    };
+    let Some(cache) = chosen.or_else(customary) else {
+        bail!("neither HOME nor PORTCULLIS_CACHE says where to keep downloaded parts");
+    };
+    fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+    Ok(cache)
+}
+
+/// Whether this process may install packages.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    Path::new("/proc/self").metadata().is_ok_and(|meta| meta.uid() == 0)
+}
+
+fn search_path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders =
+        env::split_paths(&path).chain(debian::postgres_folder()).chain([PathBuf::from("/usr/sbin")]);
+    env::join_paths(folders).unwrap_or(path)
+}

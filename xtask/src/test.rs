@@ -1,0 +1,56 @@
+//! `test`: install what is missing, then every kind of test, then one line that counts them all.
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, loud, run_lines, step};
+use crate::setup::{self, Parts};
+use crate::tally::Tally;
+use crate::workspace::root;
+use crate::{conformance, fuzz, h2spec};
+
+/// Runs everything; with `filters` only the tests and cases whose name contains one of them.
+pub(crate) fn test(filters: &[String]) -> Result<()> {
+    let parts = setup::setup()?;
+    let mut tally = Tally::default();
+    add(&mut tally, "cargo test", cargo_test(filters, &parts));
+    add(&mut tally, "recorded cases", conformance::run_cases(&conformance::Options::matching(filters)));
+    if filters.is_empty() {
+        add(&mut tally, "h2spec", h2spec::run_suite());
+        add(&mut tally, "fuzz targets", fuzz::run_targets(&fuzz::Options::short()));
+    }
+    println!("\n{tally}");
+    if tally.failed > 0 {
+        bail!("{} tests failed", tally.failed);
+    }
+    Ok(())
+}
+
+/// Adds the count of one kind of test; a kind that could not run at all counts as one failure.
+fn add(total: &mut Tally, name: &str, counted: Result<Tally>) {
+    let counted = counted.unwrap_or_else(|error| {
+        loud(&format!("{name}: {error:#}"));
+        Tally { failed: 1, ..Tally::default() }
+    });
+    step(&format!("{name}: {counted}"));
+    *total += counted;
+}
+
+fn cargo_test(filters: &[String], parts: &Parts) -> Result<Tally> {
+    step("cargo test");
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(root());
+    if !filters.is_empty() {
+        command.arg("--").args(filters);
+    }
+    parts.tell(&mut command);
+    let mut tally = Tally::default();
+    let status = run_lines(&mut command, |line| {
+        if let Some(counted) = Tally::of_libtest(line) {
+            tally += counted;
+        }
+    })?;
+    if !status.success() && tally.failed == 0 {
+        bail!("cargo test ended with {status} before it could count a failure");
+    }
+    Ok(tally)
+}

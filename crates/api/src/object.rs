@@ -84,6 +84,14 @@ pub struct Unsupported {
     pub origin: Origin,
 }
 
+impl Unsupported {
+    /// The group of its API version, such as `security.istio.io`; empty for the core group.
+    #[must_use]
+    pub fn api_group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
 /// Runs one expression on whichever resource an object holds.
 macro_rules! on_any {
     ($object:expr, $resource:ident => $body:expr) => {

@@ -34,8 +34,8 @@ pub struct Objects {
     pub(crate) config_maps: Table<ConfigMap>,
     pub(crate) namespaces: Table<Namespace>,
     pub(crate) pods: Table<Pod>,
-    /// Objects of kinds that are not read, by kind, namespace and name: some would change what is served.
-    pub(crate) unread: BTreeMap<(Arc<str>, Key), Arc<Unsupported>>,
+    /// Objects of kinds that are not read, by API group and kind: some would change what is served.
+    pub(crate) unread: BTreeMap<(String, Arc<str>), Table<Unsupported>>,
     replaced: Vec<Replaced>,
 }
 
@@ -51,25 +51,31 @@ impl Objects {
     /// Adds an object.
     pub fn insert(&mut self, object: Object) {
         let replaced = match object {
-            Object::Gateway(object) => put(&mut self.gateways, object, Kind::Gateway),
-            Object::VirtualService(object) => put(&mut self.virtual_services, object, Kind::VirtualService),
-            Object::DestinationRule(object) => {
-                put(&mut self.destination_rules, object, Kind::DestinationRule)
+            Object::Gateway(object) => put(&mut self.gateways, object, Kind::Gateway.name()),
+            Object::VirtualService(object) => {
+                put(&mut self.virtual_services, object, Kind::VirtualService.name())
             }
-            Object::ServiceEntry(object) => put(&mut self.service_entries, object, Kind::ServiceEntry),
-            Object::WorkloadEntry(object) => put(&mut self.workload_entries, object, Kind::WorkloadEntry),
-            Object::Mesh(object) => put(&mut self.meshes, object, Kind::MeshConfig),
-            Object::Service(object) => put(&mut self.services, object, Kind::Service),
-            Object::EndpointSlice(object) => put(&mut self.endpoint_slices, object, Kind::EndpointSlice),
-            Object::Endpoints(object) => put(&mut self.endpoints, object, Kind::Endpoints),
-            Object::Secret(object) => put(&mut self.secrets, object, Kind::Secret),
-            Object::ConfigMap(object) => put(&mut self.config_maps, object, Kind::ConfigMap),
-            Object::Namespace(object) => put(&mut self.namespaces, object, Kind::Namespace),
-            Object::Pod(object) => put(&mut self.pods, object, Kind::Pod),
+            Object::DestinationRule(object) => {
+                put(&mut self.destination_rules, object, Kind::DestinationRule.name())
+            }
+            Object::ServiceEntry(object) => put(&mut self.service_entries, object, Kind::ServiceEntry.name()),
+            Object::WorkloadEntry(object) => {
+                put(&mut self.workload_entries, object, Kind::WorkloadEntry.name())
+            }
+            Object::Mesh(object) => put(&mut self.meshes, object, Kind::MeshConfig.name()),
+            Object::Service(object) => put(&mut self.services, object, Kind::Service.name()),
+            Object::EndpointSlice(object) => {
+                put(&mut self.endpoint_slices, object, Kind::EndpointSlice.name())
+            }
+            Object::Endpoints(object) => put(&mut self.endpoints, object, Kind::Endpoints.name()),
+            Object::Secret(object) => put(&mut self.secrets, object, Kind::Secret.name()),
+            Object::ConfigMap(object) => put(&mut self.config_maps, object, Kind::ConfigMap.name()),
+            Object::Namespace(object) => put(&mut self.namespaces, object, Kind::Namespace.name()),
+            Object::Pod(object) => put(&mut self.pods, object, Kind::Pod.name()),
             Object::Unsupported(object) => {
-                let key = (object.meta.namespace.to_string(), object.meta.name.to_string());
-                self.unread.insert((Arc::clone(&object.kind), key), object);
-                None
+                let kind = Arc::clone(&object.kind);
+                let group = object.api_group().to_owned();
+                put(self.unread.entry((group, Arc::clone(&kind))).or_default(), object, &kind)
             }
         };
         self.replaced.extend(replaced);
@@ -157,7 +163,17 @@ impl<S> Identified for portcullis_api::Resource<S> {
     }
 }
 
-fn put<T: Identified>(table: &mut Table<T>, object: Arc<T>, kind: Kind) -> Option<Replaced> {
+impl Identified for Unsupported {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+fn put<T: Identified>(table: &mut Table<T>, object: Arc<T>, kind: &str) -> Option<Replaced> {
     let key = (object.meta().namespace.clone(), object.meta().name.clone());
     let Some(held) = table.get(&key) else {
         table.insert(key, object);
@@ -168,7 +184,7 @@ fn put<T: Identified>(table: &mut Table<T>, object: Arc<T>, kind: Kind) -> Optio
         (origin.source.clone(), origin.document, origin.line)
     };
     let (old, new) = (place(held), place(&object));
-    let reference = ObjectRef { kind: kind.name().into(), namespace: key.0.clone(), name: key.1.clone() };
+    let reference = ObjectRef { kind: kind.into(), namespace: key.0.clone(), name: key.1.clone() };
     let (loser, winner) = if old <= new {
         let winner = object.origin().clone();
         (table.insert(key, object)?.origin().clone(), winner)
@@ -177,4 +193,26 @@ fn put<T: Identified>(table: &mut Table<T>, object: Arc<T>, kind: Kind) -> Optio
     };
     // The same place twice is an update, not a duplicate.
     (old != new).then_some(Replaced { object: reference, origin: loser, by: winner })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_objects_of_an_unread_kind_the_later_one_stays_whatever_the_order() {
+        let text = "{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: a, namespace: b}}";
+        let mut both = portcullis_api::load("1.yaml", text).objects;
+        both.extend(portcullis_api::load("0.yaml", text).objects);
+        for _ in 0..2 {
+            both.reverse();
+            let held = Objects::from_iter(both.clone());
+            let kept: Vec<_> = held.unread.values().flat_map(|table| table.values()).collect();
+            assert_eq!(kept.len(), 1);
+            assert_eq!(kept[0].origin.source.as_ref(), "1.yaml");
+            let mut diagnostics = Diagnostics::default();
+            held.report_duplicates(&mut diagnostics);
+            assert!(diagnostics.into_sorted()[0].message.contains("1.yaml"));
+        }
+    }
 }

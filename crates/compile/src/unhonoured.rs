@@ -193,8 +193,8 @@ const MESH: &[Check<MeshConfig>] = &[
 /// Reports objects of kinds that Istio's gateway obeys and this one does not yet. Policies are errors: what
 /// they refuse is served.
 pub(crate) fn report_kinds(objects: &Objects, diagnostics: &mut Diagnostics) {
-    for object in objects.unread.values() {
-        let (code, message, remedy) = match (api_group(&object.api_version), &*object.kind) {
+    for object in objects.unread.values().flat_map(|table| table.values()) {
+        let (code, message, remedy) = match (object.api_group(), &*object.kind) {
             ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => (
                 Code::PolicyNotEnforced,
                 "is not enforced yet: requests it would refuse are served",
@@ -225,10 +225,6 @@ pub(crate) fn report_kinds(objects: &Objects, diagnostics: &mut Diagnostics) {
             origin: Some(object.origin.clone()),
         });
     }
-}
-
-fn api_group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 #[cfg(test)]

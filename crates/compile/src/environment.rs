@@ -10,6 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, StoresServerSessions};
 
 use crate::credentials::cache::TlsCache;
+use crate::files::Files;
 
 /// Everything outside the objects that a snapshot depends on.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Environment {
     pub tls: TlsEnvironment,
     /// DNS answers so far; the names asked for stand in [`Compiled::wanted_names`](crate::Compiled).
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// What the files hold that objects name by path ([`referenced_files`](crate::referenced_files)).
+    pub files: Files,
     /// Only for telling which certificates have expired.
     pub now: SystemTime,
 }
@@ -135,6 +138,7 @@ impl Environment {
             ports: Some(PortMap::default()),
             tls,
             resolved: BTreeMap::new(),
+            files: Files::default(),
             now,
         }
     }

@@ -14,11 +14,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_api::Severity;
-use portcullis_compile::{Compiled, Environment, compile};
+use portcullis_compile::{Compiled, Environment, Objects, compile, referenced_files};
 use portcullis_snapshot::cell::Publisher;
 
 use crate::file::{FileSource, Hint, Watch};
 use crate::notice::{self, Notice};
+use crate::referenced::Referenced;
 use crate::resolve::{Answers, Resolver};
 use crate::settle::SettleTimes;
 use crate::status::{Report, Status};
@@ -80,6 +81,11 @@ impl Controller {
             })?,
             watch: watch(events.clone(), Arc::clone(&lost)),
             files,
+            referenced: Referenced::new(config.settle),
+            watch_named: Some({
+                let (events, lost) = (events.clone(), Arc::clone(&lost));
+                Box::new(move || watch(events, lost))
+            }),
             lost,
             store: Store::default(),
             environment: config.environment,
@@ -138,6 +144,10 @@ fn watch(events: SyncSender<Event>, lost: Arc<AtomicBool>) -> Option<Watch> {
 struct Worker {
     files: FileSource,
     watch: Option<Watch>,
+    /// Files that objects name by path.
+    referenced: Referenced,
+    /// Asks for notifications about those as soon as there are any; most configurations name none.
+    watch_named: Option<Box<dyn FnOnce() -> Option<Watch> + Send>>,
     /// Set when a hint found no room.
     lost: Arc<AtomicBool>,
     store: Store,
@@ -177,6 +187,7 @@ impl Worker {
             self.stale = true;
         }
         self.stale |= before != self.unreachable();
+        self.stale |= self.referenced.collect(Instant::now());
     }
 
     /// Takes events until there is something to do; false when it is time to stop.
@@ -184,15 +195,21 @@ impl Worker {
         loop {
             let now = Instant::now();
             if self.lost.swap(false, Ordering::Relaxed) {
-                self.files.rescan(now);
+                self.rescan(now);
             }
             let left = match self.files.due() {
-                Some(due) => due.saturating_duration_since(now).min(LONGEST_WAIT),
+                Some(due) => {
+                    let due = self.referenced.due().map_or(due, |other| due.min(other));
+                    due.saturating_duration_since(now).min(LONGEST_WAIT)
+                }
                 None => Duration::ZERO,
             };
             match events.recv_timeout(left) {
-                Ok(Event::Hint(hint)) => self.files.note(hint, Instant::now()),
-                Ok(Event::Rescan) => self.files.rescan(Instant::now()),
+                Ok(Event::Hint(hint)) => {
+                    self.referenced.note(&hint, Instant::now());
+                    self.files.note(hint, Instant::now());
+                }
+                Ok(Event::Rescan) => self.rescan(Instant::now()),
                 Ok(Event::Resolved(answers)) => {
                     self.stale |= answers != self.answers;
                     self.answers = answers;
@@ -204,12 +221,31 @@ impl Worker {
         }
     }
 
+    fn rescan(&mut self, now: Instant) {
+        self.files.rescan(now);
+        self.referenced.note(&Hint::Everything, now);
+    }
+
+    /// Reads the files that `objects` name.
+    fn refer(&mut self, objects: &Objects) {
+        let named = referenced_files(objects);
+        if !named.is_empty()
+            && let Some(watch) = self.watch_named.take()
+            && let Some(watch) = watch()
+        {
+            self.referenced.watch(watch);
+        }
+        self.referenced.refer(named, Instant::now());
+        self.environment.files = self.referenced.files();
+    }
+
     fn compile(&mut self) {
         self.stale = false;
         let start = Instant::now();
         self.environment.now = SystemTime::now();
         self.environment.resolved = self.answers.addresses.clone();
         let objects = self.store.objects();
+        self.refer(&objects);
         let compiled = catch_unwind(AssertUnwindSafe(|| compile(&objects, &self.environment)));
         match compiled {
             Ok(compiled) => self.publish(compiled, start),
@@ -223,6 +259,7 @@ impl Worker {
         let mut notices: Vec<Notice> = diagnostics.into_iter().map(Notice::from).collect();
         notices.extend(self.store.notices().cloned());
         notices.extend(self.unreachable());
+        notices.extend(self.referenced.notices());
         notices.extend(unresolved(&wanted_names, &self.answers));
         notice::sort(&mut notices);
         self.resolver.want(wanted_names);

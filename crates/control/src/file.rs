@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scan::{FileId, Scan, Stamp, Unreachable, holds_configuration};
+use scan::{FileId, Scan, Stamp, Unreachable, holds_configuration, is_volume_link};
 pub use scan::{MAX_DEPTH, MAX_FILES};
 pub use watch::{Hint, OnHint, Watch};
 
@@ -31,6 +31,10 @@ use crate::store::{Change, Update};
 
 /// Longest file read, in bytes. The objects of a whole large cluster fit several times.
 pub const MAX_FILE_BYTES: u64 = 32 << 20;
+
+/// Longest file read that objects name by its path, in bytes. The system's whole list of authorities fits four
+/// times.
+pub const MAX_NAMED_FILE_BYTES: u64 = 1 << 20;
 
 /// How long a file that is open for writing is waited for after its last write.
 pub const HELD_OPEN: Duration = Duration::from_secs(2);
@@ -47,6 +51,7 @@ const MAX_HINTS: usize = 4096;
 /// Files and folders that are read and followed.
 pub struct FileSource {
     roots: Vec<Root>,
+    taken: Taken,
     watch: Option<Watch>,
     settle: Settle,
     dirty: Dirty,
@@ -54,6 +59,26 @@ pub struct FileSource {
     unreachable: Vec<Unreachable>,
     next_rescan: Option<Instant>,
     hasher: RandomState,
+}
+
+/// What is read at a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// A file whatever its name, and the files with configuration below a folder; each once, however many links
+    /// lead to it.
+    Configuration,
+    /// The file itself and nothing else, under each of its names.
+    NamedFiles,
+}
+
+impl Taken {
+    /// Longest file read, in bytes.
+    fn limit(self) -> u64 {
+        match self {
+            Self::Configuration => MAX_FILE_BYTES,
+            Self::NamedFiles => MAX_NAMED_FILE_BYTES,
+        }
+    }
 }
 
 /// A path to follow.
@@ -97,8 +122,20 @@ impl FileSource {
     /// When a path cannot be made absolute (it is empty, or the working folder is gone).
     pub fn new(paths: &[PathBuf], times: SettleTimes) -> io::Result<Self> {
         let root = |path: &PathBuf| Ok(Root { written: path.clone(), absolute: std::path::absolute(path)? });
-        Ok(Self {
-            roots: paths.iter().map(root).collect::<io::Result<_>>()?,
+        let roots = paths.iter().map(root).collect::<io::Result<_>>()?;
+        Ok(Self::with(roots, Taken::Configuration, times))
+    }
+
+    /// Follows single files, whatever their names; none as long as [`name_files`](Self::name_files) has named none.
+    #[must_use]
+    pub fn of_named_files(times: SettleTimes) -> Self {
+        Self::with(Vec::new(), Taken::NamedFiles, times)
+    }
+
+    fn with(roots: Vec<Root>, taken: Taken, times: SettleTimes) -> Self {
+        Self {
+            roots,
+            taken,
             watch: None,
             settle: Settle::new(times),
             dirty: Dirty { everything: true, ..Dirty::default() },
@@ -106,7 +143,26 @@ impl FileSource {
             unreachable: Vec::new(),
             next_rescan: None,
             hasher: RandomState::new(),
-        })
+        }
+    }
+
+    /// Follows exactly these files from now on; everything is due at once. What was given out about a file that
+    /// stays is not given out again. A path that cannot be made absolute is left out.
+    pub fn name_files<'p>(&mut self, paths: impl IntoIterator<Item = &'p str>) {
+        let root = |path| {
+            let absolute = std::path::absolute(path).ok()?;
+            Some(Root { written: PathBuf::from(path), absolute })
+        };
+        let old = std::mem::replace(&mut self.roots, paths.into_iter().filter_map(root).collect());
+        let known = std::mem::take(&mut self.known);
+        let places: BTreeMap<_, _> =
+            self.roots.iter().enumerate().map(|(place, root)| (root.written.clone(), place)).collect();
+        for (id, known) in known {
+            if let Some(&root) = places.get(&old[id.root].written) {
+                self.known.insert(FileId { root, path: id.path }, known);
+            }
+        }
+        self.next_rescan = None;
     }
 
     /// Has hints sent from now on; without them only the periodic look sees changes.
@@ -199,13 +255,17 @@ impl FileSource {
         /// Folders created while we look would otherwise keep us looking for ever.
         const ROUNDS: usize = 4;
         let roots: Vec<_> = self.roots.iter().map(|root| root.absolute.clone()).collect();
-        let mut found = scan::scan(&roots);
+        let look = match self.taken {
+            Taken::Configuration => scan::scan,
+            Taken::NamedFiles => scan::scan_named,
+        };
+        let mut found = look(&roots);
         for _ in 1..ROUNDS {
             let Some(watch) = &mut self.watch else { break };
             if !watch.follow(&found.folders) {
                 break;
             }
-            found = scan::scan(&roots);
+            found = look(&roots);
         }
         found
     }
@@ -222,7 +282,7 @@ impl FileSource {
         {
             return None;
         }
-        match read(&id.path) {
+        match read(&id.path, self.taken.limit()) {
             Content::Text(text, stamp) => self.take(id, text, stamp, now),
             Content::InFlux => {
                 self.dirty.add(id.path.clone());
@@ -266,9 +326,15 @@ impl FileSource {
         self.known.values().filter_map(|known| known.doubt).any(|since| since + DOUBT <= now)
     }
 
-    /// Whether `path` is a root, stands below one or holds one.
+    /// Whether `path` is a root, stands below one or holds one, or is the link by which a mounted volume changes
+    /// all its files at once.
     fn concerns(&self, path: &Path) -> bool {
-        self.roots.iter().any(|root| path.starts_with(&root.absolute) || root.absolute.starts_with(path))
+        let is_volume_link = is_volume_link(path);
+        self.roots.iter().any(|root| {
+            path.starts_with(&root.absolute)
+                || root.absolute.starts_with(path)
+                || is_volume_link && root.absolute.parent() == path.parent()
+        })
     }
 
     /// Under which names the file at `path` is, or may become, known.
@@ -330,26 +396,31 @@ impl Known {
 }
 
 /// Reads a file that nobody changes meanwhile.
-fn read(path: &Path) -> Content {
-    match read_stable(path) {
+fn read(path: &Path, limit: u64) -> Content {
+    match read_stable(path, limit) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Content::Gone,
         Err(error) => Content::Unreadable(scan::reason(&error)),
     }
 }
 
-fn read_stable(path: &Path) -> io::Result<Content> {
+fn read_stable(path: &Path, limit: u64) -> io::Result<Content> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
     let before = Stamp::of(&metadata);
     if metadata.is_dir() {
         return Ok(Content::Gone);
     }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Ok(Content::Unreadable(format!("larger than {MAX_FILE_BYTES} bytes")));
+    let too_large = || Ok(Content::Unreadable(format!("larger than {limit} bytes")));
+    if metadata.len() > limit {
+        return too_large();
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    (&mut file).take(limit + 1).read_to_end(&mut bytes)?;
+    // The system's own files say that they hold nothing.
+    if bytes.len() as u64 > limit {
+        return too_large();
+    }
     if metadata.is_file() && Stamp::of(&file.metadata()?) != before {
         return Ok(Content::InFlux);
     }

@@ -10,6 +10,7 @@ mod controller;
 pub mod file;
 pub mod notice;
 pub mod once;
+pub mod referenced;
 pub mod resolve;
 pub mod settle;
 pub mod status;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portcullis_api::Severity;
-use portcullis_compile::Objects;
+use portcullis_compile::{Files, Objects, referenced_files};
 
 use crate::file::FileSource;
 use crate::notice::Notice;
+use crate::referenced::Referenced;
 use crate::settle::SettleTimes;
 use crate::store::{Change, Store, Update};
 
@@ -22,6 +23,8 @@ pub struct Read {
     pub notices: Vec<Notice>,
     /// Number of files read.
     pub files: usize,
+    /// What stands in the files that the objects name by path.
+    pub named: Files,
 }
 
 /// Reads every file below `paths` (as [`FileSource`] finds them), and the `texts`, each with its name.
@@ -41,7 +44,10 @@ pub fn read(paths: &[PathBuf], texts: Vec<(&str, String)>) -> io::Result<Read> {
         store.apply(Update { source: Arc::from(name), change: Change::Text(text) });
     }
     let notices = store.notices().cloned().collect();
-    Ok(Read { objects: store.objects(), notices, files: store.files() })
+    let objects = store.objects();
+    let mut referenced = Referenced::new(SettleTimes::DEFAULT);
+    referenced.refer(referenced_files(&objects), Instant::now());
+    Ok(Read { objects, notices, files: store.files(), named: referenced.files() })
 }
 
 impl Read {

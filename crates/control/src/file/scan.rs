@@ -98,6 +98,23 @@ pub(super) fn scan(roots: &[PathBuf]) -> Scan {
     scan
 }
 
+/// Looks at single files, each under every name it was given. Nothing but a file counts: reading anything else
+/// might wait for ever.
+pub(super) fn scan_named(roots: &[PathBuf]) -> Scan {
+    let mut scan = Scan::default();
+    for (root, path) in roots.iter().enumerate() {
+        scan.add_parent(path);
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => {
+                scan.files.insert(FileId { root, path: path.clone() }, Stamp::of(&metadata));
+            }
+            Ok(_) => scan.add_unreachable(root, path, &io::Error::other("not a file")),
+            Err(error) => scan.add_unreachable(root, path, &error),
+        }
+    }
+    scan
+}
+
 impl Scan {
     /// The folder a root stands in is watched too, to see the root replaced.
     fn add_parent(&mut self, root: &Path) {
@@ -177,6 +194,11 @@ impl Scan {
 pub(super) fn holds_configuration(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     extension.is_some_and(|extension| matches!(extension, "yaml" | "yml" | "json"))
+}
+
+/// Whether it is the link that a mounted ConfigMap or Secret replaces to change all its files at once (`..data`).
+pub(super) fn is_volume_link(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."))
 }
 
 /// Whether a name is hidden: editors' temporary files, `.git`, the inner folders of a ConfigMap volume.

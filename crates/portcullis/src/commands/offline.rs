@@ -28,7 +28,8 @@ pub(crate) fn load(paths: &[PathBuf], environment: &Environment) -> anyhow::Resu
         texts.push(("<stdin>", standard_input().context("standard input cannot be read")?));
     }
     let read = once::read(&files, texts).context("configuration cannot be read")?;
-    let compiled = compile(&read.objects, environment);
+    let environment = Environment { files: read.named, ..environment.clone() };
+    let compiled = compile(&read.objects, &environment);
     let mut notices: Vec<_> = compiled.diagnostics.into_iter().map(Notice::from).collect();
     notices.extend(read.notices);
     notice::sort(&mut notices);

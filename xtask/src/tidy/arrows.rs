@@ -61,6 +61,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("portcullis-dataplane", &["portcullis-snapshot", "portcullis-traffic", "portcullis-telemetry"]),
     ("portcullis", LIBRARIES),
     ("portcullis-tests", LIBRARIES),
+    // It measures built programs from outside, with the tests' certificates and ports.
+    ("portcullis-bench-load", &["portcullis-tests"]),
     ("portcullis-bench-micro", LIBRARIES),
     // A bench that is a test, too: it stands on the tests' authorities, ports and PostgreSQL.
     ("portcullis-bench-swap", BENCH_SWAP),

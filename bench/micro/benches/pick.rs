@@ -65,9 +65,10 @@ fn cluster(balancer: Balancer, count: u32, weighted: bool, outlier: bool) -> Arc
         protocol: UpstreamProtocol::Http1,
         tls: None,
         balancer,
-        endpoints: Arc::new(Endpoints { all: (0..count).map(endpoint).collect() }),
+        endpoints: Arc::new(Endpoints::alike((0..count).map(endpoint).collect())),
         pool: PoolLimits::default(),
         outlier: outlier.then_some(rules),
+        warmup: None,
     })
 }
 

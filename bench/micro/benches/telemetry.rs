@@ -29,6 +29,7 @@ fn record() -> RequestRecord {
         endpoints: Arc::new(Endpoints::default()),
         pool: PoolLimits::default(),
         outlier: None,
+        warmup: None,
     });
     let endpoint = Arc::new(Endpoint {
         address: Address::Inet("10.42.1.7:8080".parse().expect("an address")),

@@ -207,6 +207,7 @@ impl<'a> Builder<'a, '_> {
             endpoints: Arc::new(self.endpoints(service, port, &policy, rule, labels)),
             pool: policy.pool_limits(self.mesh),
             outlier: policy.outlier_detection(),
+            warmup: None,
         };
         let built = Built {
             cluster: Arc::new(cluster),

@@ -42,6 +42,8 @@ pub struct Cluster {
     pub pool: PoolLimits,
     /// Ejection of failing endpoints.
     pub outlier: Option<OutlierDetection>,
+    /// How slowly a new endpoint gets its full share; `None` = at once.
+    pub warmup: Option<Warmup>,
 }
 
 /// The service a cluster belongs to, as metrics name it.
@@ -98,8 +100,10 @@ pub enum HashPolicy {
         name: Box<str>,
         /// `Path` attribute.
         path: Option<Box<str>>,
-        /// `None`: never generated; zero: a session cookie.
+        /// `None`: never generated; below a second: a session cookie.
         ttl: Option<Duration>,
+        /// More attributes of a generated one, such as `SameSite`; those without value stand alone.
+        attributes: Box<[CookieAttribute]>,
     },
     /// The trusted client address.
     SourceIp,
@@ -107,11 +111,77 @@ pub enum HashPolicy {
     Query(Box<str>),
 }
 
+/// An attribute of a generated cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieAttribute {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its value; empty: the name stands alone.
+    pub value: Box<str>,
+}
+
+/// `loadBalancer.warmup`: an endpoint that is new gets `share(age)` of its weight (Envoy's slow start).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Warmup {
+    /// From an endpoint's arrival until it has its full weight; longer than zero.
+    pub window: Duration,
+    /// Above 1 the share grows fast at first; above zero.
+    pub aggression: f64,
+    /// Least share, 0..=1.
+    pub minimum: f64,
+}
+
+impl Warmup {
+    /// The share of its weight that an endpoint of this age gets: (age / window) ^ (1 / aggression), at least
+    /// the minimum; in steps of milliseconds, as Envoy counts.
+    #[must_use]
+    pub fn share(&self, age: Duration) -> f64 {
+        let (age, window) = (age.as_millis().max(1), self.window.as_millis());
+        if age >= window {
+            return 1.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of any window in use stay below 2^53")]
+        let time = age as f64 / window as f64;
+        time.powf(1.0 / self.aggression).max(self.minimum)
+    }
+}
+
 /// The members of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// Sorted by address.
     pub all: Vec<Arc<Endpoint>>,
+    /// Where localities matter, how members are grouped by them; `None`: all are alike.
+    pub layout: Option<Layout>,
+}
+
+impl Endpoints {
+    /// Members that are all alike; they are to be sorted by address.
+    #[must_use]
+    pub fn alike(all: Vec<Arc<Endpoint>>) -> Self {
+        Self { all, layout: None }
+    }
+}
+
+/// Members in groups, and how these share the traffic (`localityLbSetting`, `trafficDistribution`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// For each of [`Endpoints::all`], its position in `groups`.
+    pub members: Vec<u32>,
+    /// At least one; each has a member.
+    pub groups: Vec<Group>,
+    /// Whether a group is chosen by weight before a member of it; otherwise the members of a priority are
+    /// alike.
+    pub weighted: bool,
+}
+
+/// A group of a [`Layout`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// 0 is used first; each further one as the healthy share of those before it falls. Without gaps.
+    pub priority: u32,
+    /// Among the groups of its priority; 0 = no traffic.
+    pub weight: u32,
 }
 
 /// One member.
@@ -248,6 +318,8 @@ pub struct OutlierDetection {
     pub consecutive_gateway: Option<u32>,
     /// Locally seen failures in a row, when split from the others; `None` = not split.
     pub consecutive_local: Option<u32>,
+    /// The statuses that count as failures, instead of 5xx; sorted. `None`: 5xx are.
+    pub failure_statuses: Option<Box<[u16]>>,
     /// Between sweeps that bring endpoints back.
     pub interval: Duration,
     /// Times the number of ejections = how long an endpoint stays out.

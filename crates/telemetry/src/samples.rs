@@ -33,6 +33,7 @@ pub(crate) fn cluster() -> Arc<Cluster> {
         endpoints: Arc::new(Endpoints::default()),
         pool: PoolLimits::default(),
         outlier: None,
+        warmup: None,
     })
 }
 

@@ -38,7 +38,7 @@ pub(super) fn endpoints<'a>(
     // The sort is stable: of two members with one address the first stays.
     all.sort_by(|(one, _), (other, _)| one.cmp(other));
     all.dedup_by(|(one, _), (other, _)| one == other);
-    Endpoints { all: all.into_iter().map(|(address, member)| Arc::new(endpoint(address, member))).collect() }
+    Endpoints::alike(all.into_iter().map(|(address, member)| Arc::new(endpoint(address, member))).collect())
 }
 
 /// The addresses that `name` stands for.

@@ -203,6 +203,7 @@ impl<'a> Policy<'a> {
             consecutive_5xx: Some(own.consecutive_5xx_errors.unwrap_or(5)).filter(|count| *count > 0),
             consecutive_gateway: own.consecutive_gateway_errors.filter(|count| *count > 0),
             consecutive_local: splits.then_some(local),
+            failure_statuses: None,
             interval: positive(own.interval.as_ref()).unwrap_or(Duration::from_secs(10)),
             base_ejection,
             max_ejection: MAX_EJECTION.max(base_ejection),
@@ -232,6 +233,7 @@ fn hash_policy(hash: &api::ConsistentHash) -> Option<HashPolicy> {
             name: cookie.name.as_str().into(),
             path: cookie.path.as_deref().filter(|path| !path.is_empty()).map(Into::into),
             ttl: cookie.ttl.as_ref().and_then(wire::Duration::to_std),
+            attributes: Box::default(),
         });
     }
     if hash.use_source_ip == Some(true) {

@@ -421,7 +421,10 @@ fn protocols() {
 #[test]
 fn balancers_and_hashes() {
     let header = || vec![HashPolicy::Header("x-user".into())];
-    let cookie = |ttl| vec![HashPolicy::Cookie { name: "c".into(), path: Some("/p".into()), ttl }];
+    let cookie = |ttl| {
+        let (name, path) = ("c".into(), Some("/p".into()));
+        vec![HashPolicy::Cookie { name, path, ttl, attributes: Box::default() }]
+    };
     let ring = |minimum_size| Balancer::RingHash { minimum_size };
     let maglev = |table_size| Balancer::Maglev { table_size };
     for (settings, balancer, hash) in [

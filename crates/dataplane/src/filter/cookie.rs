@@ -16,7 +16,7 @@ pub(crate) struct Generated {
 /// A value for the first cookie policy that the request does not fulfil, and the line to set it.
 pub(crate) fn generate(exchange: &Exchange, policies: &[HashPolicy]) -> Option<(String, Generated)> {
     policies.iter().find_map(|policy| {
-        let HashPolicy::Cookie { name, path, ttl: Some(ttl) } = policy else { return None };
+        let HashPolicy::Cookie { name, path, ttl: Some(ttl), .. } = policy else { return None };
         let value = format!("{:016x}", exchange.worker().roll());
         let mut line = format!("{name}=\"{value}\"");
         if !ttl.is_zero() {

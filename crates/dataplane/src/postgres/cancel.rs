@@ -170,6 +170,7 @@ mod tests {
             endpoints: Arc::default(),
             pool: PoolLimits::default(),
             outlier: None,
+            warmup: None,
         };
         Target { cluster: cluster.into(), address: Address::Inet(([127, 0, 0, 1], port).into()) }
     }

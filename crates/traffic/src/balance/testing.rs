@@ -65,8 +65,9 @@ pub(crate) fn cluster(balancer: Balancer, endpoints: Vec<Arc<Endpoint>>) -> Clus
         protocol: UpstreamProtocol::Http1,
         tls: None,
         balancer,
-        endpoints: Arc::new(Endpoints { all: endpoints }),
+        endpoints: Arc::new(Endpoints::alike(endpoints)),
         pool: PoolLimits::default(),
         outlier: None,
+        warmup: None,
     }
 }

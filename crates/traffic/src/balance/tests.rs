@@ -64,6 +64,7 @@ fn rules() -> OutlierDetection {
         consecutive_5xx: Some(3),
         consecutive_gateway: None,
         consecutive_local: None,
+        failure_statuses: None,
         interval: Duration::from_secs(10),
         base_ejection: Duration::from_secs(30),
         max_ejection: Duration::from_secs(300),
@@ -283,7 +284,7 @@ fn a_worker_that_is_behind_leaves_no_lasting_trace() {
 
 #[test]
 fn detection_switched_off_brings_all_back() {
-    let members = Arc::new(Endpoints { all: equal(2) });
+    let members = Arc::new(Endpoints::alike(equal(2)));
     let with = |outlier| {
         let bare = cluster(Balancer::RoundRobin, Vec::new());
         Arc::new(Cluster { outlier, endpoints: Arc::clone(&members), ..bare })

@@ -10,6 +10,7 @@ fn rules() -> OutlierDetection {
         consecutive_5xx: Some(3),
         consecutive_gateway: None,
         consecutive_local: None,
+        failure_statuses: None,
         interval: Duration::from_secs(10),
         base_ejection: Duration::from_secs(30),
         max_ejection: Duration::from_secs(300),
@@ -19,7 +20,7 @@ fn rules() -> OutlierDetection {
 }
 
 fn endpoints(count: u8) -> Endpoints {
-    Endpoints { all: (0..count).map(|number| endpoint(number, 1, true)).collect() }
+    Endpoints::alike((0..count).map(|number| endpoint(number, 1, true)).collect())
 }
 
 /// A detector with a clock in seconds.
@@ -310,6 +311,7 @@ proptest! {
             consecutive_5xx: thresholds[0],
             consecutive_gateway: thresholds[1],
             consecutive_local: thresholds[2],
+            failure_statuses: None,
             interval: Duration::from_secs(times.0),
             base_ejection: Duration::from_secs(times.1),
             max_ejection: Duration::from_secs(times.1 + times.2),

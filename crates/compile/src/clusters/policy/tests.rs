@@ -83,6 +83,7 @@ fn outlier_detection() {
         consecutive_5xx: Some(5),
         consecutive_gateway: None,
         consecutive_local: None,
+        failure_statuses: None,
         interval: seconds(10),
         base_ejection: seconds(30),
         max_ejection: seconds(300),

@@ -20,6 +20,7 @@ use portcullis_snapshot::{Cluster, ClusterId};
 
 use self::destination_rule::{DestinationRules, MergedRule, Written};
 use self::policy::Policy;
+use self::upstream_tls::{Upstream, upstream_tls};
 use crate::diagnostic::{Code, Diagnostics, Subject};
 use crate::environment::Environment;
 use crate::names::qualified;
@@ -187,15 +188,14 @@ impl<'a> Builder<'a, '_> {
         let name: Arc<str> = format!("outbound|{}|{name}|{}", port.number, service.facts.host).into();
         let protocol = policy.protocol(port.protocol, self.mesh);
         let tls = policy.tls.and_then(|tls| {
-            let names = &service.subject_alt_names;
-            upstream_tls::upstream_tls(
-                &tls,
+            let upstream = Upstream {
+                port: port.number,
+                subset: subset.map(|(_, subset)| subset.value.name.as_str()).unwrap_or_default(),
+                host: &service.facts.host,
                 protocol,
-                names,
-                self.objects,
-                self.environment,
-                self.diagnostics,
-            )
+                names: &service.subject_alt_names,
+            };
+            upstream_tls(&tls, &upstream, self.objects, self.environment, self.diagnostics)
         });
         let cluster = Cluster {
             name: Arc::clone(&name),

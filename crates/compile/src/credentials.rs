@@ -24,6 +24,7 @@ use self::client_auth::ClientAuth;
 use self::resumption::{ScopedSessions, ScopedTickets};
 use self::secret::{Pair, Problem, Secrets};
 use self::versions::Offer;
+pub(crate) use self::versions::client_offer;
 use crate::certificates::{Unusable, certified_key, info};
 use crate::diagnostic::{Code, Reporter};
 use crate::environment::Environment;

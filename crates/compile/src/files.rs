@@ -26,6 +26,9 @@ pub(crate) const MESH_IDENTITIES: [[&str; 3]; 2] = [
     ["/etc/certs/cert-chain.pem", "/etc/certs/key.pem", "/etc/certs/root-cert.pem"],
 ];
 
+/// `caCertificates` of this value names no file: it stands for the system's authorities, as at Istio.
+pub(crate) const SYSTEM_ROOTS: &str = "system";
+
 /// Content of files by path as the objects write it; cloning shares the content.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Files {
@@ -118,7 +121,7 @@ fn of_client(tls: &ClientTlsSettings, paths: &mut BTreeSet<String>) {
 
 fn add<'a>(written: impl IntoIterator<Item = &'a Option<String>>, paths: &mut BTreeSet<String>) {
     let written = written.into_iter().filter_map(|path| path.as_deref());
-    paths.extend(written.filter(|path| !path.is_empty()).map(str::to_owned));
+    paths.extend(written.filter(|path| !path.is_empty() && *path != SYSTEM_ROOTS).map(str::to_owned));
 }
 
 fn is_named(credential: Option<&str>) -> bool {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use portcullis_api::mesh::MeshConfig;
 use portcullis_api::networking::{
-    ClientTlsSettings, ConnectionPoolSettings, HttpRoute, LoadBalancerSettings, OutlierDetection,
-    ServerTlsSettings, TrafficPolicy,
+    ConnectionPoolSettings, HttpRoute, LoadBalancerSettings, OutlierDetection, ServerTlsSettings,
+    TrafficPolicy,
 };
 use portcullis_api::{DestinationRule, Gateway, Kind, ObjectRef, Service, VirtualService};
 
@@ -23,7 +23,6 @@ struct Blocks<'a> {
     pool: Option<&'a ConnectionPoolSettings>,
     balancer: Option<&'a LoadBalancerSettings>,
     outlier: Option<&'a OutlierDetection>,
-    tls: Option<&'a ClientTlsSettings>,
 }
 
 /// Reports every field of `objects` that is accepted but not honoured yet.
@@ -92,7 +91,6 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
         pool: policy.connection_pool.as_ref(),
         balancer: policy.load_balancer.as_ref(),
         outlier: policy.outlier_detection.as_ref(),
-        tls: policy.tls.as_ref(),
     };
     run_blocks(&whole, reporter);
     for (index, port) in policy.port_level_settings.iter().enumerate() {
@@ -100,7 +98,6 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
             pool: port.connection_pool.as_ref(),
             balancer: port.load_balancer.as_ref(),
             outlier: port.outlier_detection.as_ref(),
-            tls: port.tls.as_ref(),
         };
         run_blocks(&blocks, &mut reporter.at(format_args!("portLevelSettings[{index}]")));
     }
@@ -159,7 +156,6 @@ const BLOCKS: &[BlocksCheck] = &[
     ("outlierDetection.outlierDetectionHttpErrorCodes", |blocks| {
         blocks.outlier.is_some_and(|outlier| !outlier.outlier_detection_http_error_codes.is_empty())
     }),
-    ("tls.caCrl", |blocks| blocks.tls.is_some_and(|tls| tls.ca_crl.is_some())),
 ];
 
 /// At the top of a mesh configuration.
@@ -241,9 +237,6 @@ mod tests {
         "VirtualService spec.http[].mirrorPercent",
         "VirtualService spec.http[].mirror_percent",
         "VirtualService spec.http[].mirrorPercentage",
-        "DestinationRule tls.caCertificates",
-        "DestinationRule tls.clientCertificate",
-        "DestinationRule tls.privateKey",
         "MeshConfig defaultHttpRetryPolicy.retryRemoteLocalities",
         "Service spec.internalTrafficPolicy",
         "Service spec.trafficDistribution",

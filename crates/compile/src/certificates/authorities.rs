@@ -29,8 +29,20 @@ impl Authorities {
         for certificate in &certificates {
             roots.add(certificate.clone()).map_err(|_| Unusable::Certificate)?;
         }
-        let revocation_lists = revoked.map(revocation_lists).transpose()?.unwrap_or_default();
+        let revocation_lists = revoked.map(Self::revocation_lists).transpose()?.unwrap_or_default();
         Ok(Self { roots: Arc::new(roots), revocation_lists, certificates })
+    }
+
+    /// Reads revocation lists.
+    ///
+    /// # Errors
+    /// When there is none, or one cannot be read.
+    pub(crate) fn revocation_lists(
+        pem: &[u8],
+    ) -> Result<Vec<CertificateRevocationListDer<'static>>, Unusable> {
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+        let lists = lists.map_err(|_| Unusable::RevocationList)?;
+        if lists.is_empty() { Err(Unusable::RevocationList) } else { Ok(lists) }
     }
 
     /// Whether `certificate` is one of the trusted ones and valid at `now`.
@@ -50,10 +62,4 @@ fn is_valid_at(certificate: &[u8], now: UnixTime) -> bool {
     let validity = certificate.validity();
     i64::try_from(now.as_secs())
         .is_ok_and(|now| (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now))
-}
-
-fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Unusable> {
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
-    let lists = lists.map_err(|_| Unusable::RevocationList)?;
-    if lists.is_empty() { Err(Unusable::RevocationList) } else { Ok(lists) }
 }

@@ -9,7 +9,7 @@ use super::address;
 /// Whether one of `wanted` is a subject alternative name of `certificate`. A certificate that cannot be read has
 /// none.
 ///
-/// DNS names compare without case and a `*` in the certificate stands for one label; URIs and addresses of mail
+/// DNS names compare without case and by wildcards of the certificate; URIs and addresses of mail
 /// compare as they are, IP addresses by value.
 pub(super) fn carries_any(certificate: &[u8], wanted: &[String]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
@@ -28,15 +28,25 @@ fn is_same(name: &GeneralName<'_>, wanted: &str) -> bool {
     }
 }
 
-/// Whether `name` is what `pattern` of a certificate stands for (RFC 6125 §6.4.3, whole labels only).
+/// Whether `name` is what `pattern` of a certificate stands for: the same, or of the first label one `*` stands for
+/// anything (Envoy's `dnsNameMatch`).
 fn covers(pattern: &str, name: &str) -> bool {
     if pattern.eq_ignore_ascii_case(name) {
         return true;
     }
-    let (Some(suffix), Some((first, rest))) = (pattern.strip_prefix("*."), name.split_once('.')) else {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let (Some((label, suffix)), Some((first, rest))) = (pattern.split_once('.'), name.split_once('.')) else {
         return false;
     };
-    !first.is_empty() && rest.eq_ignore_ascii_case(suffix)
+    suffix == rest && !suffix.contains('*') && !label.starts_with("xn--") && label_covers(label, first)
+}
+
+fn label_covers(pattern: &str, label: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else { return false };
+    if after.contains('*') || label.is_empty() {
+        return false;
+    }
+    label.len() >= before.len() + after.len() && label.starts_with(before) && label.ends_with(after)
 }
 
 #[cfg(test)]
@@ -52,7 +62,13 @@ mod tests {
             ("*.example.com", "example.com", false),
             ("*.example.com", ".example.com", false),
             ("*.example.com", "*.example.com", true),
-            ("a*.example.com", "ab.example.com", false),
+            ("a*.example.com", "ab.example.com", true),
+            ("A*z.example.com", "abz.Example.com", true),
+            ("a*a.example.com", "a.example.com", false),
+            ("a*b*.example.com", "axbx.example.com", false),
+            ("a.*.example.com", "a.b.example.com", false),
+            ("xn--*.example.com", "xn--a.example.com", false),
+            ("*", "a", false),
             ("", "a", false),
         ] {
             assert_eq!(covers(pattern, name), expected, "{pattern} {name}");

@@ -8,7 +8,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 
 use super::{Authorities, Unusable, names};
@@ -26,8 +26,8 @@ pub(crate) struct ServerVerifier {
 pub(crate) enum Trust {
     /// Those that chain to an authority of a Secret.
     Authorities(Authorities),
-    /// Those that chain to an authority of the operating system.
-    System(Arc<RootCertStore>),
+    /// Those that chain to an authority of the operating system, unless these lists revoke them.
+    System(Arc<RootCertStore>, Vec<CertificateRevocationListDer<'static>>),
     /// Anybody's (`insecureSkipVerify`).
     Anyone,
     /// Nobody's, since what they should chain to is missing: better no connection than one to a stranger.
@@ -41,6 +41,8 @@ pub(crate) enum WantedNames {
     Connection,
     /// One of these.
     OneOf(Vec<String>),
+    /// That of the connection, and one of these.
+    ConnectionAndOneOf(Vec<String>),
     /// Any.
     Unchecked,
 }
@@ -75,13 +77,13 @@ impl ServerVerifier {
         let chain = match trust {
             Trust::Anyone => Chain::Unchecked,
             Trust::Nobody(reason) => Chain::Refused(reason),
-            Trust::System(roots) if roots.is_empty() => {
+            Trust::System(roots, _) if roots.is_empty() => {
                 Chain::Refused("the system has no certificate authorities".into())
             }
-            Trust::System(roots) => Chain::Verified(webpki(roots, None, provider)?, None),
+            Trust::System(roots, revoked) => Chain::Verified(webpki(roots, revoked, provider)?, None),
             Trust::Authorities(authorities) => {
-                let roots = Arc::clone(&authorities.roots);
-                Chain::Verified(webpki(roots, Some(&authorities), provider)?, Some(authorities))
+                let (roots, revoked) = (Arc::clone(&authorities.roots), authorities.revocation_lists.clone());
+                Chain::Verified(webpki(roots, revoked, provider)?, Some(authorities))
             }
         };
         Ok(Self { chain, wanted, algorithms: provider.signature_verification_algorithms })
@@ -106,10 +108,10 @@ impl ServerVerifier {
         };
         match verifier.verify_server_cert(presented.0, presented.1, name, &[], now) {
             Ok(_) => Ok(true),
-            // The name is looked at last: the chain held.
+            // The name is looked at last: the chain held. Envoy knows more wildcards than the verifier below.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(false),
+            )) => Ok(names::carries_any(presented.0, &[name.to_str().into_owned()])),
             Err(_) if authorities.as_ref().is_some_and(|own| own.is_itself_trusted(presented.0, now)) => {
                 Ok(names::carries_any(presented.0, &[name.to_str().into_owned()]))
             }
@@ -120,12 +122,11 @@ impl ServerVerifier {
 
 fn webpki(
     roots: Arc<RootCertStore>,
-    authorities: Option<&Authorities>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, Unusable> {
-    let lists = authorities.map(|authorities| authorities.revocation_lists.clone()).unwrap_or_default();
     WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
-        .with_crls(lists)
+        .with_crls(revoked)
         .enforce_revocation_expiration()
         .build()
         .map_err(|_| Unusable::RevocationList)
@@ -149,6 +150,9 @@ impl ServerCertVerifier for ServerVerifier {
             (Chain::Unchecked, _) | (_, WantedNames::Unchecked) => true,
             (_, WantedNames::Connection) => is_named,
             (_, WantedNames::OneOf(wanted)) => names::carries_any(end_entity, wanted),
+            (_, WantedNames::ConnectionAndOneOf(wanted)) => {
+                is_named && names::carries_any(end_entity, wanted)
+            }
         };
         if is_wanted {
             Ok(ServerCertVerified::assertion())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_api::mesh::MeshTlsConfig;
 use portcullis_api::networking::{ServerTlsSettings, TlsVersion};
+use portcullis_api::{Kind, Mesh};
 use rustls::CipherSuite::{
     TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 as ECDSA_AES128,
     TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 as ECDSA_AES256,
@@ -16,7 +17,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, NamedGroup, SupportedProtocolVersion};
 
-use crate::diagnostic::{Code, Reporter};
+use crate::diagnostic::{Code, Diagnostics, Reporter, Subject};
 
 /// OpenSSL's names of the suites Istio accepts; `None` where the gateway has no such suite.
 const SUITES: &[(&str, Option<CipherSuite>)] = &[
@@ -130,6 +131,24 @@ impl Offer {
             kx_groups: curves.collect(),
             ..provider.clone()
         })
+    }
+}
+
+/// What the gateway offers to upstreams: everything, or what the mesh's `tlsDefaults` name. The versions among those
+/// settings only concern servers (Istio: `applyTLSDefaults`).
+pub(crate) fn client_offer(
+    mesh: Option<&Mesh>,
+    provider: &Arc<CryptoProvider>,
+    diagnostics: &mut Diagnostics,
+) -> Arc<CryptoProvider> {
+    let defaults = mesh.and_then(|mesh| Some((mesh, mesh.spec.tls_defaults.as_ref()?)));
+    match defaults {
+        Some((mesh, defaults)) if !defaults.cipher_suites.is_empty() || !defaults.ecdh_curves.is_empty() => {
+            let mut reporter =
+                Reporter::new(diagnostics, Subject::new(Kind::MeshConfig, mesh), "tlsDefaults");
+            Offer::new(&ServerTlsSettings::default(), Some(defaults), &mut reporter).provider(provider)
+        }
+        _ => Arc::clone(provider),
     }
 }
 

@@ -126,7 +126,7 @@ pub(super) const TABLES: &[Table] = &[
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.consistentHash.{httpCookie,httpHeaderName,httpQueryParameterName,maglev,minimumRingSize,ringHash,useSourceIp}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.consistentHash.{httpCookie.name,httpCookie.path,httpCookie.ttl,maglev.tableSize,ringHash.minimumRingSize}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}outlierDetection.{baseEjectionTime,consecutive5xxErrors,consecutiveGatewayErrors,consecutiveLocalOriginFailures,interval,maxEjectionPercent,minHealthPercent,splitExternalLocalOriginErrors}",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}tls.{credentialName,insecureSkipVerify,mode,sni,subjectAltNames}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}tls.{caCertificates,caCrl,clientCertificate,credentialName,insecureSkipVerify,mode,privateKey,sni,subjectAltNames}",
         ],
     },
     Table {
@@ -137,7 +137,6 @@ pub(super) const TABLES: &[Table] = &[
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.http.http2KeepAlive.**",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{localityLbSetting,warmup,warmupDurationSecs,zoneAwareLbSetting,consistentHash.httpCookie.attributes}.**",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}outlierDetection.outlierDetectionHttpErrorCodes",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}tls.{caCertificates,caCrl,clientCertificate,privateKey}",
         ],
     },
     Table {

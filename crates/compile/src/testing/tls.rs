@@ -117,6 +117,20 @@ pub(crate) fn server(
     Arc::new(config)
 }
 
+/// A server that presents `leaf` and speaks what `provider` has.
+pub(crate) fn server_with(
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+    leaf: &Leaf,
+) -> Arc<ServerConfig> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .expect("suites for these versions")
+        .with_no_client_auth();
+    let config = builder.with_single_cert(vec![leaf.der.clone()], leaf.key_der.clone_key());
+    Arc::new(config.expect("a key that fits"))
+}
+
 #[derive(Debug)]
 struct AnyServer;
 

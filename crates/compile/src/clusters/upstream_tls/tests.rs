@@ -86,8 +86,12 @@ fn names_by_setting() {
         (", subjectAltNames: [nope]", "", NAME, false),
         (", subjectAltNames: [nope], sni: a.example.com", "", NAME, false),
         // A ServiceEntry's names stand in where the rule has none.
-        ("", "a.example.com", "z.example.com", true),
+        // The connection's name is expected beside them as long as it is the one that is sent.
+        ("", "a.example.com", NAME, true),
+        ("", "a.example.com", "z.example.com", false),
         ("", "nope", NAME, false),
+        (", sni: z.example.com", "a.example.com", "", true),
+        (", sni: z.example.com", "nope", "", false),
         (", subjectAltNames: [a.example.com]", "nope", "z.example.com", true),
     ] {
         let tls = good(&format!("{base}{settings}"), names, &ca, &environment);
@@ -203,14 +207,19 @@ fn what_cannot_be_followed_trusts_nobody() {
         secret("gw", "badkey", &[("cert", &own.certificate), ("key", "x"), ("cacert", &authority.pem())]),
     ]
     .concat();
-    let environment = environment();
+    let mut environment = environment();
+    environment.files.insert("/garbage", Ok(b"x".as_slice().into()));
     for (settings, code) in [
-        ("mode: ISTIO_MUTUAL", Code::FieldNotHonoured),
+        ("mode: ISTIO_MUTUAL", Code::ReferencedResourceNotFound),
         ("mode: SIMPLE, credentialName: nosuch", Code::ReferencedResourceNotFound),
         ("mode: SIMPLE, credentialName: app/x", Code::CredentialElsewhere),
         ("mode: SIMPLE, credentialName: garbage", Code::InvalidGatewayCredential),
-        ("mode: SIMPLE, caCertificates: /etc/ca.pem", Code::FieldNotHonoured),
-        ("mode: MUTUAL, clientCertificate: /a, privateKey: /b", Code::FieldNotHonoured),
+        ("mode: SIMPLE, caCertificates: /etc/ca.pem", Code::ReferencedResourceNotFound),
+        ("mode: SIMPLE, caCrl: /etc/ca.crl", Code::ReferencedResourceNotFound),
+        ("mode: SIMPLE, caCertificates: /garbage", Code::InvalidGatewayCredential),
+        ("mode: MUTUAL, clientCertificate: /a, privateKey: /b", Code::ReferencedResourceNotFound),
+        ("mode: MUTUAL, clientCertificate: /garbage, privateKey: /garbage", Code::InvalidGatewayCredential),
+        ("mode: MUTUAL, privateKey: /garbage", Code::SchemaValidationError),
         ("mode: MUTUAL, credentialName: ca-only", Code::InvalidGatewayCredential),
         ("mode: MUTUAL, credentialName: badkey", Code::InvalidGatewayCredential),
     ] {
@@ -239,4 +248,133 @@ fn unchanged_settings_keep_their_configuration() {
         &good("mode: SIMPLE, credentialName: cred, sni: x.y", "", &ca, &environment)
     ));
     assert!(!Arc::ptr_eq(&first, &good("mode: SIMPLE, credentialName: cred", "x.y", &ca, &environment)));
+}
+
+/// An environment with these files.
+fn with_files(files: &[(&str, &str)]) -> Environment {
+    let mut environment = environment();
+    for (path, content) in files {
+        environment.files.insert(*path, Ok(content.as_bytes().into()));
+    }
+    environment
+}
+
+/// A server that takes clients of `authority` alone.
+fn asking(leaf: &Leaf, protocols: &[&str], authority: &Authority) -> Arc<rustls::ServerConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der()).expect("a root");
+    let provider = Arc::clone(&environment().tls.provider);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    server(leaf, protocols, Some(verifier.build().expect("a verifier")))
+}
+
+#[test]
+fn certificates_in_files() {
+    let (authority, foreign) = (Authority::new("ca"), Authority::new("other"));
+    let (own, client) = (authority.leaf(&[NAME]), authority.leaf(&["gateway"]));
+    let environment = with_files(&[
+        ("/ca.pem", &authority.pem()),
+        ("/client.crt", &client.certificate),
+        ("/client.key", &client.key),
+    ]);
+    let tls = good("mode: SIMPLE, caCertificates: /ca.pem", "", "", &environment);
+    meet(&tls, &own, NAME).expect("its authority");
+    meet(&tls, &foreign.leaf(&[NAME]), NAME).expect_err("another authority");
+    let pair = "clientCertificate: /client.crt, privateKey: /client.key";
+    let tls = good(&format!("mode: MUTUAL, caCertificates: /ca.pem, {pair}"), "", "", &environment);
+    let agreed = handshake(&tls.config, &asking(&own, &[], &authority), NAME).expect("both trust");
+    assert!(agreed.knows_client);
+    // SIMPLE presents nothing, whatever is named.
+    let tls = good(&format!("mode: SIMPLE, caCertificates: /ca.pem, {pair}"), "", "", &environment);
+    handshake(&tls.config, &asking(&own, &[], &authority), NAME).expect_err("no certificate");
+    // What is renewed is another configuration.
+    let renewed = with_files(&[("/ca.pem", &foreign.pem())]);
+    let tls = good("mode: SIMPLE, caCertificates: /ca.pem", "", "", &renewed);
+    meet(&tls, &own, NAME).expect_err("the authority has changed");
+}
+
+#[test]
+fn the_system_by_its_name() {
+    let authority = Authority::new("ca");
+    let mut environment = environment();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der()).expect("a root");
+    environment.tls.roots = Arc::new(roots);
+    let tls = good("mode: SIMPLE, caCertificates: system", "", "", &environment);
+    meet(&tls, &authority.leaf(&[NAME]), NAME).expect("an authority of the system");
+}
+
+#[test]
+fn what_is_revoked_is_refused() {
+    let authority = Authority::new("ca");
+    let serial = |serial: u64| {
+        authority.leaf_with(&[NAME], crate::testing::pki::Kind::Ecdsa, |params| {
+            params.serial_number = Some(serial.into());
+        })
+    };
+    let mut environment = with_files(&[("/ca.pem", &authority.pem()), ("/ca.crl", &authority.revoke(&[7]))]);
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der()).expect("a root");
+    environment.tls.roots = Arc::new(roots);
+    for authorities in ["caCertificates: /ca.pem, ", ""] {
+        let tls = good(&format!("mode: SIMPLE, {authorities}caCrl: /ca.crl"), "", "", &environment);
+        meet(&tls, &serial(8), NAME).expect("not revoked");
+        let revoked = Err(Error::InvalidCertificate(CertificateError::Revoked));
+        assert_eq!(meet(&tls, &serial(7), NAME), revoked);
+    }
+}
+
+#[test]
+fn the_certificates_of_a_mesh() {
+    let mesh = Authority::new("mesh");
+    let (sidecar, gateway) = (mesh.leaf(&["spiffe.invalid"]), mesh.leaf(&["gateway"]));
+    let [chain, key, root] = crate::files::MESH_IDENTITIES[1];
+    let environment = with_files(&[(chain, &gateway.certificate), (key, &gateway.key), (root, &mesh.pem())]);
+    let name = "outbound_.443_._.x.ext";
+    for (settings, protocol, expected) in
+        [("mode: ISTIO_MUTUAL", "HTTP", "istio-http/1.1"), ("mode: ISTIO_MUTUAL", "GRPC", "istio-h2")]
+    {
+        let (tls, codes) = upstream(settings, protocol, "", "", &environment);
+        assert_eq!(codes, []);
+        let tls = tls.expect("TLS");
+        assert_eq!(tls.sni, UpstreamSni::Fixed(name.into()));
+        let server = asking(&sidecar, &["istio-h2", "istio-http/1.1"], &mesh);
+        let agreed = handshake(&tls.config, &server, name).expect("one mesh");
+        assert_eq!((agreed.alpn.as_deref(), agreed.knows_client), (Some(expected), true));
+        assert_eq!(agreed.sni.as_deref(), Some(name));
+        let agreed = handshake(&tls.opaque, &asking(&sidecar, &["istio"], &mesh), name).expect("bytes, too");
+        assert_eq!(agreed.alpn.as_deref(), Some("istio"));
+    }
+    let tls = good("mode: ISTIO_MUTUAL, subjectAltNames: [nope], sni: a.b", "", "", &environment);
+    assert_eq!(tls.sni, UpstreamSni::Fixed("a.b".into()));
+    handshake(&tls.config, &asking(&sidecar, &[], &mesh), "a.b").expect_err("another identity");
+}
+
+#[test]
+fn suites_and_curves_of_the_mesh_hold_for_upstreams() {
+    let authority = Authority::new("ca");
+    let ca = secret("gw", "cred", &[("cacert", &authority.pem())]);
+    let mesh = "
+---
+apiVersion: portcullis.dev/v1
+kind: MeshConfig
+metadata: {name: mesh, namespace: istio-system}
+tlsDefaults: {cipherSuites: [ECDHE-ECDSA-AES256-GCM-SHA384], ecdhCurves: [P-384], minProtocolVersion: TLSV1_3}
+";
+    let tls = good("mode: SIMPLE, credentialName: cred", "", &format!("{ca}{mesh}"), &environment());
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| suite.tls13().is_none());
+    let older =
+        crate::testing::tls::server_with(provider, &[&rustls::version::TLS12], &authority.leaf(&[NAME]));
+    let agreed = handshake(&tls.config, &older, NAME).expect("the mesh's minimum is for servers");
+    assert_eq!(agreed.suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
+}
+
+#[test]
+fn files_beside_a_secret_are_told_to_be_useless() {
+    let authority = Authority::new("ca");
+    let ca = secret("gw", "cred", &[("cacert", &authority.pem())]);
+    let settings = "mode: SIMPLE, credentialName: cred, caCertificates: /x, caCrl: /y";
+    let (_, codes) = upstream(settings, "HTTP", "", &ca, &environment());
+    assert_eq!(codes, [Code::NeverApplies, Code::NeverApplies]);
 }

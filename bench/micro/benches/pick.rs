@@ -69,6 +69,8 @@ fn cluster(balancer: Balancer, count: u32, weighted: bool, outlier: bool) -> Arc
         pool: PoolLimits::default(),
         outlier: outlier.then_some(rules),
         warmup: None,
+        transport: portcullis_snapshot::transport::Transport::default(),
+        health_check: None,
     })
 }
 

@@ -30,6 +30,8 @@ fn record() -> RequestRecord {
         pool: PoolLimits::default(),
         outlier: None,
         warmup: None,
+        transport: portcullis_snapshot::transport::Transport::default(),
+        health_check: None,
     });
     let endpoint = Arc::new(Endpoint {
         address: Address::Inet("10.42.1.7:8080".parse().expect("an address")),

@@ -208,6 +208,8 @@ impl<'a> Builder<'a, '_> {
             pool: policy.pool_limits(self.mesh),
             outlier: policy.outlier_detection(),
             warmup: None,
+            transport: portcullis_snapshot::transport::Transport::default(),
+            health_check: None,
         };
         let built = Built {
             cluster: Arc::new(cluster),

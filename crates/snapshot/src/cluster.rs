@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::health_check::HealthCheck;
 use crate::tls::UpstreamTls;
+use crate::transport::Transport;
 
 /// Index of a cluster in the snapshot it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +46,10 @@ pub struct Cluster {
     pub outlier: Option<OutlierDetection>,
     /// How slowly a new endpoint gets its full share; `None` = at once.
     pub warmup: Option<Warmup>,
+    /// How connections to it are introduced and kept.
+    pub transport: Transport,
+    /// How its endpoints are asked whether they are well; `None` = not at all.
+    pub health_check: Option<Arc<HealthCheck>>,
 }
 
 /// The service a cluster belongs to, as metrics name it.
@@ -173,6 +179,15 @@ pub struct Layout {
     /// Whether a group is chosen by weight before a member of it; otherwise the members of a priority are
     /// alike.
     pub weighted: bool,
+}
+
+impl Layout {
+    /// The priority of the member at a position; 0 for one that there is not.
+    #[must_use]
+    pub fn priority_of(&self, member: usize) -> u32 {
+        let group = self.members.get(member).and_then(|group| self.groups.get(*group as usize));
+        group.map_or(0, |group| group.priority)
+    }
 }
 
 /// A group of a [`Layout`].

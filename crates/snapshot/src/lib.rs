@@ -8,6 +8,7 @@ pub mod action;
 pub mod cell;
 pub mod cluster;
 pub mod headers;
+pub mod health_check;
 pub mod host;
 pub mod listener;
 pub mod matcher;
@@ -19,6 +20,7 @@ pub mod settings;
 pub mod template;
 pub mod text;
 pub mod tls;
+pub mod transport;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -34,6 +34,8 @@ pub(crate) fn cluster() -> Arc<Cluster> {
         pool: PoolLimits::default(),
         outlier: None,
         warmup: None,
+        transport: portcullis_snapshot::transport::Transport::default(),
+        health_check: None,
     })
 }
 

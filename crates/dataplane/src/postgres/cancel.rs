@@ -171,6 +171,8 @@ mod tests {
             pool: PoolLimits::default(),
             outlier: None,
             warmup: None,
+            transport: portcullis_snapshot::transport::Transport::default(),
+            health_check: None,
         };
         Target { cluster: cluster.into(), address: Address::Inet(([127, 0, 0, 1], port).into()) }
     }

@@ -69,5 +69,7 @@ pub(crate) fn cluster(balancer: Balancer, endpoints: Vec<Arc<Endpoint>>) -> Clus
         pool: PoolLimits::default(),
         outlier: None,
         warmup: None,
+        transport: portcullis_snapshot::transport::Transport::default(),
+        health_check: None,
     }
 }

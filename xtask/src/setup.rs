@@ -1,5 +1,5 @@
 //! What the tests need beyond cargo: programs, a Python environment, a PostgreSQL 18 server, clients for
-//! node, h2spec.
+//! node, h2spec, gRPC's interoperability tests.
 //!
 //! [`setup`] installs only what is missing and says each step in a line; a second run finds everything in
 //! place and asks no network. What cannot be had is named with the way to install it by hand, and the
@@ -11,10 +11,13 @@
 //! | `PORTCULLIS_TEST_POSTGRES18` | the folder of a PostgreSQL 18 server with TLS: `bin`, `lib`, `share` |
 //! | `PORTCULLIS_TEST_NODE_MODULES` | a folder of node packages, those of `tests/conformance/node/package.json` |
 //! | `PORTCULLIS_TEST_H2SPEC` | the h2spec program |
+//! | `PORTCULLIS_TEST_GRPC_INTEROP` | a folder with the `client` and `server` of gRPC's interoperability tests |
 //!
 //! and `PATH`, which is extended by the folder of Debian's PostgreSQL server.
 
 mod debian;
+mod go;
+mod grpc_interop;
 mod h2spec;
 mod node;
 mod postgres;
@@ -37,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) postgres18: Option<PathBuf>,
     pub(crate) node_modules: Option<PathBuf>,
     pub(crate) h2spec: Option<PathBuf>,
+    pub(crate) grpc_interop: Option<PathBuf>,
 }
 
 impl Parts {
@@ -47,6 +51,7 @@ impl Parts {
             ("PORTCULLIS_TEST_POSTGRES18", &self.postgres18),
             ("PORTCULLIS_TEST_NODE_MODULES", &self.node_modules),
             ("PORTCULLIS_TEST_H2SPEC", &self.h2spec),
+            ("PORTCULLIS_TEST_GRPC_INTEROP", &self.grpc_interop),
         ];
         for (name, path) in parts {
             if let Some(path) = path {
@@ -68,6 +73,7 @@ pub(crate) fn setup() -> Result<Parts> {
         postgres18: part("PostgreSQL 18", postgres::ensure(&cache)),
         node_modules: part("the clients for node", node::ensure(&cache)),
         h2spec: part("h2spec", h2spec::ensure(&cache)),
+        grpc_interop: part("gRPC's interoperability tests", grpc_interop::ensure(&cache)),
     })
 }
 

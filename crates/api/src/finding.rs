@@ -35,7 +35,7 @@ pub enum Severity {
     Info,
     /// The object is used, yet probably not as was meant.
     Warning,
-    /// The object, or the document, is not used.
+    /// The object, or the document, is not used, or an API server would refuse it.
     Error,
 }
 
@@ -63,6 +63,8 @@ pub enum Code {
     MissingField,
     /// A field that the kind does not have.
     UnknownField,
+    /// A value of the right type that breaks a rule of the schema.
+    InvalidValue,
 }
 
 impl Code {
@@ -79,6 +81,7 @@ impl Code {
             Self::WrongType => "WrongType",
             Self::MissingField => "MissingField",
             Self::UnknownField => "UnknownField",
+            Self::InvalidValue => "InvalidValue",
         }
     }
 }

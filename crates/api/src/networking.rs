@@ -29,8 +29,9 @@ pub use http_policy::{
 };
 pub use http_route::{Delegate, HttpRoute, HttpRouteDestination};
 pub use load_balancer::{
-    ConsistentHash, HttpCookie, HttpCookieAttribute, LoadBalancerSettings, LocalityDistribute,
-    LocalityFailover, LocalityLbSetting, Maglev, RingHash, SimpleLb, Warmup, ZoneAwareLbSetting,
+    BackendUtilization, ConsistentHash, HttpCookie, HttpCookieAttribute, LoadBalancerSettings,
+    LocalityDistribute, LocalityFailover, LocalityLbSetting, Maglev, RingHash, SimpleLb, Warmup,
+    ZoneAwareLbSetting,
 };
 pub use service_entry::{
     Location, Resolution, ServiceEntrySpec, ServicePort, WorkloadEntrySpec, WorkloadLabels,

@@ -3,8 +3,10 @@
 //! Everything here comes out of the types' `JsonSchema`, and the loader checks objects against the very same tree,
 //! so what this module lists is what the loader accepts.
 
+pub(crate) mod constraints;
 mod crd;
 mod normal;
+mod rules;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 pub use crd::crds;
+pub(crate) use rules::Rule;
 pub(crate) use shape::{Field, Record, Shape};
 
 use crate::core::{

@@ -13,6 +13,7 @@ use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 use crate::duration::{DURATION_SYNTAX, parse_nanos};
+use crate::schema::constraints;
 
 /// A length of time as Istio writes it: Go's duration syntax, such as `5s`, `1.5s`, `100ms` or `1h30m`.
 ///
@@ -170,6 +171,7 @@ pub struct PortSelector {
 /// written at all is the `None` or the missing key of whoever holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::string_match)]
 pub struct StringMatch {
     /// The whole string is equal to this one.
     pub exact: Option<String>,

@@ -56,13 +56,19 @@ fn verdicts_of_the_schema_are_ours() {
     assert!(judged > 20, "only {judged} verdicts of the schema were found");
 }
 
-/// What the loader must find, for those of the schema's messages that are about fields and types. Rules beyond (sizes,
-/// expressions over several fields) are for whoever compiles the objects.
+/// What the loader must find for a message of the schema.
 fn expected_finding(message: &str) -> Option<(Code, String)> {
     if let Some(field) = message.strip_prefix("unknown fields [") {
         return Some((Code::UnknownField, field.trim_end_matches([']', '\'']).to_owned()));
     }
-    let (field, complaint) = message.trim_matches('\'').split_once(": ")?;
+    let message = message.trim_matches('\'');
+    if message.contains("must validate one and only one schema (oneOf)") {
+        return Some((Code::InvalidValue, message.split('"').nth(3)?.to_owned()));
+    }
+    let (field, complaint) = message.split_once(": ")?;
+    if complaint.starts_with("Duplicate value") {
+        return Some((Code::InvalidValue, field.rsplit_once('[')?.0.to_owned()));
+    }
     let code = match complaint {
         "Required value" => Code::MissingField,
         _ if complaint.starts_with("Unsupported value") => Code::WrongType,
@@ -70,9 +76,10 @@ fn expected_finding(message: &str) -> Option<(Code, String)> {
         _ if complaint.contains("type conversion error from ''string'' to ''google.protobuf.Duration''") => {
             Code::WrongType
         }
-        _ => return None,
+        _ => Code::InvalidValue,
     };
-    Some((code, field.to_owned()))
+    // Istio's messages put the key of a map in brackets, ours do so only where a dot would mislead.
+    Some((code, field.replace("ports[http]", "ports.http")))
 }
 
 /// Where the schema had no complaint, ours may only be about a number that Istio refuses a step later.

@@ -118,8 +118,11 @@ fn of_service(service: &Service, diagnostics: &mut Diagnostics) {
 }
 
 /// Below `spec.servers[].tls`.
-const SERVER_TLS: &[Check<ServerTlsSettings>] =
-    &[("caCertificates", |tls| tls.ca_certificates.is_some()), ("caCrl", |tls| tls.ca_crl.is_some())];
+const SERVER_TLS: &[Check<ServerTlsSettings>] = &[
+    ("caCertificates", |tls| tls.ca_certificates.is_some()),
+    ("caCrl", |tls| tls.ca_crl.is_some()),
+    ("ecdhCurves", |tls| !tls.ecdh_curves.is_empty()),
+];
 
 /// Below `spec.http[]`. The share of a mirror says nothing without the mirror.
 const HTTP: &[Check<HttpRoute>] =
@@ -137,6 +140,9 @@ const BLOCKS: &[BlocksCheck] = &[
     ("connectionPool.http.http2KeepAlive", |blocks| {
         let http = blocks.pool.and_then(|pool| pool.http.as_ref());
         http.is_some_and(|http| http.http2_keep_alive.is_some())
+    }),
+    ("loadBalancer.backendUtilization", |blocks| {
+        blocks.balancer.is_some_and(|balancer| balancer.backend_utilization.is_some())
     }),
     ("loadBalancer.localityLbSetting", |blocks| {
         blocks.balancer.is_some_and(|balancer| balancer.locality_lb_setting.is_some())

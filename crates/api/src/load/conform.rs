@@ -10,8 +10,8 @@ use super::path::{Path, shorten};
 use super::report::{Note, Report};
 use super::suggest::{nearest, nearest_field};
 use crate::duration::{DURATION_SYNTAX, parse_nanos};
-use crate::finding::Code;
-use crate::schema::{Record, Shape};
+use crate::finding::{Code, Severity};
+use crate::schema::{Record, Rule, Shape};
 use crate::wire::is_base64;
 
 /// How lenient the reader is that the object would otherwise meet.
@@ -46,6 +46,7 @@ impl Walk<'_> {
     fn value(&mut self, node: Node, shape: &Shape, path: &Path<'_>) -> Value {
         let mark = node.mark;
         match (shape, node.content) {
+            (Shape::Ruled(shape, rules), content) => self.ruled(Node { mark, content }, shape, rules, path),
             (Shape::Any, content) => Node { mark, content }.into_value(),
             (Shape::List(item), Content::List(items)) => items
                 .into_iter()
@@ -62,6 +63,24 @@ impl Walk<'_> {
             (Shape::Record(record), Content::Map(entries)) => self.record(entries, record, mark, path),
             (shape, content) => self.scalar(Node { mark, content }, shape, path),
         }
+    }
+
+    /// Checks the type first; rules are about values that have it, as at the API server.
+    fn ruled(&mut self, node: Node, shape: &Shape, rules: &[Rule], path: &Path<'_>) -> Value {
+        let (mark, errors) = (node.mark, self.report.errors());
+        let value = self.value(node, shape, path);
+        if self.report.errors() == errors {
+            for (message, remedy) in rules.iter().filter_map(|rule| rule.broken(&value)) {
+                self.report.add(Note {
+                    code: Code::InvalidValue,
+                    mark,
+                    field: path.render(),
+                    message,
+                    remedy,
+                });
+            }
+        }
+        value
     }
 
     fn record(&mut self, entries: Vec<(Key, Node)>, record: &Record, mark: Mark, path: &Path<'_>) -> Value {
@@ -107,13 +126,18 @@ impl Walk<'_> {
             Some(near) => format!("did you mean {near}?"),
             None => "remove it; it has no effect".to_owned(),
         };
-        self.report.add(Note {
-            code: Code::UnknownField,
-            mark: key.mark,
-            field: path.key(&key.name).render(),
-            message: format!("there is no field {:?} here", shorten(&key.name)),
-            remedy,
-        });
+        // Istio's mesh settings are not the API server's business, and istiod reads them without such a field.
+        let severity = if self.manner == Manner::Mesh { Severity::Warning } else { Severity::Error };
+        self.report.add_as(
+            severity,
+            Note {
+                code: Code::UnknownField,
+                mark: key.mark,
+                field: path.key(&key.name).render(),
+                message: format!("there is no field {:?} here", shorten(&key.name)),
+                remedy,
+            },
+        );
     }
 
     fn scalar(&mut self, node: Node, shape: &Shape, path: &Path<'_>) -> Value {
@@ -145,6 +169,7 @@ fn fits(node: &Node, shape: &Shape) -> Result<(), (String, String)> {
         Shape::IntOrString => {
             node.text().is_some() || value.and_then(whole).is_some_and(|number| i32::try_from(number).is_ok())
         }
+        Shape::Ruled(shape, _) => return fits(node, shape),
         Shape::List(_) | Shape::Map(_) | Shape::Record(_) => false,
     };
     if fits { Ok(()) } else { Err((complaint(node, shape), cure(node, shape))) }
@@ -165,7 +190,7 @@ fn complaint(node: &Node, shape: &Shape) -> String {
         Shape::IntOrString => "an integer or a string".to_owned(),
         Shape::List(item) => format!("a list of {}", item.describe()),
         Shape::Map(_) | Shape::Record(_) => "a mapping".to_owned(),
-        Shape::Any | Shape::Enum(_) => shape.describe(),
+        Shape::Any | Shape::Enum(_) | Shape::Ruled(..) => shape.describe(),
     };
     let found = match (shape, node.text()) {
         (Shape::Enum(_), Some(word)) => format!("{:?}", shorten(word)),

@@ -32,9 +32,14 @@ impl Report {
         Self { source, object: None, findings: Vec::new(), dropped: 0, errors: 0 }
     }
 
+    /// Adds a finding as bad as its code usually is.
     pub(super) fn add(&mut self, note: Note) {
-        let severity = severity(note.code);
-        self.errors += usize::from(severity == Severity::Error);
+        self.add_as(severity(note.code), note);
+    }
+
+    /// Adds a finding.
+    pub(super) fn add_as(&mut self, severity: Severity, note: Note) {
+        self.errors += usize::from(costs_the_object(note.code));
         if self.findings.len() >= MAX_FINDINGS {
             self.dropped += 1;
             return;
@@ -52,7 +57,7 @@ impl Report {
         });
     }
 
-    /// How many errors there were, kept or not.
+    /// How many findings there were, kept or not, with which an object cannot be read.
     pub(super) fn errors(&self) -> usize {
         self.errors
     }
@@ -76,12 +81,16 @@ impl Report {
     }
 }
 
-/// How bad each kind of finding is. An unknown field leaves the object in use: the API server would drop the field
-/// and keep the rest.
+/// How bad each kind of finding is.
 fn severity(code: Code) -> Severity {
     match code {
         Code::UnsupportedKind => Severity::Info,
-        Code::UnknownField => Severity::Warning,
         _ => Severity::Error,
     }
+}
+
+/// Whether nothing can be made of the object. An unknown field and a value that breaks a rule leave it in use,
+/// although `kubectl apply` refuses them: an object may be older than the rule, or have got past it.
+fn costs_the_object(code: Code) -> bool {
+    !matches!(code, Code::UnsupportedKind | Code::UnknownField | Code::InvalidValue)
 }

@@ -85,8 +85,8 @@ fn unknown_fields_are_named_with_the_nearest() {
     assert_eq!(
         summary(&text),
         [
-            "warning UnknownField 5 Gateway edge/gw spec.selectr",
-            "warning UnknownField 8 Gateway edge/gw spec.servers[0].host",
+            "error UnknownField 5 Gateway edge/gw spec.selectr",
+            "error UnknownField 8 Gateway edge/gw spec.servers[0].host",
             "error MissingField 7 Gateway edge/gw spec.servers[0].hosts",
         ]
     );
@@ -97,11 +97,11 @@ fn unknown_fields_are_named_with_the_nearest() {
     assert_eq!(loaded.objects.len(), 1, "an unknown field does not cost the object");
     assert_eq!(
         loaded.findings.iter().map(line).collect::<Vec<_>>(),
-        ["warning UnknownField 8 Gateway edge/gw extra"]
+        ["error UnknownField 8 Gateway edge/gw extra"]
     );
     assert_eq!(
         summary(&GATEWAY.replace("name: gw", "name: gw, lables: {}")),
-        ["warning UnknownField 3 Gateway edge/gw metadata.lables"]
+        ["error UnknownField 3 Gateway edge/gw metadata.lables"]
     );
 }
 

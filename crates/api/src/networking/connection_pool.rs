@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::schema::constraints;
 use crate::wire::Duration;
 
 /// Limits on connections and requests.
@@ -22,10 +23,12 @@ pub struct TcpSettings {
     /// The most connections to the service. Absent: 2^32-1.
     pub max_connections: Option<i32>,
     /// The time limit for opening a connection, at least 1 ms. Absent: 10 s.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub connect_timeout: Option<Duration>,
     /// TCP keep-alive probes.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// The longest life of a connection, at least 1 ms. Absent: no limit.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub max_connection_duration: Option<Duration>,
     /// How long a TCP connection may be silent; zero means for ever. Absent: 1 h.
     pub idle_timeout: Option<Duration>,
@@ -38,8 +41,10 @@ pub struct TcpKeepalive {
     /// How many probes may stay unanswered. Absent: the system's setting.
     pub probes: Option<u32>,
     /// How long a connection is silent before the first probe. Absent: the system's setting.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub time: Option<Duration>,
     /// The time between probes. Absent: the system's setting.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub interval: Option<Duration>,
 }
 
@@ -56,6 +61,7 @@ pub struct HttpSettings {
     /// The most retries in flight. Absent: 2^32-1.
     pub max_retries: Option<i32>,
     /// How long a connection without requests is kept. Absent: 1 h.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub idle_timeout: Option<Duration>,
     /// Whether HTTP/1.1 is raised to HTTP/2 towards the service.
     pub h2_upgrade_policy: Option<H2UpgradePolicy>,
@@ -72,8 +78,10 @@ pub struct HttpSettings {
 #[serde(rename_all = "camelCase")]
 pub struct Http2KeepAlive {
     /// The time between PING frames.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub interval: Option<Duration>,
     /// How long to wait for the answer to a PING frame.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub timeout: Option<Duration>,
 }
 
@@ -108,14 +116,17 @@ pub struct OutlierDetection {
     #[serde(rename = "consecutive5xxErrors")]
     pub consecutive_5xx_errors: Option<u32>,
     /// The time between sweeps. Absent: 10 s.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub interval: Option<Duration>,
     /// The shortest ejection; multiplied by the number of ejections so far. Absent: 30 s.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub base_ejection_time: Option<Duration>,
     /// The most endpoints ejected at a time, in percent. Absent: 10.
     pub max_ejection_percent: Option<i32>,
     /// The share of healthy endpoints, in percent, below which health is ignored. Absent: 0.
     pub min_health_percent: Option<i32>,
     /// Status codes, 100 to 599, that count as errors in place of 5xx.
+    #[schemars(transform = constraints::statuses)]
     #[serde(default)]
     pub outlier_detection_http_error_codes: Vec<u32>,
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection};
+use crate::schema::constraints;
 use crate::wire::{Duration, PortSelector};
 
 /// The spec of a DestinationRule.
@@ -31,6 +32,7 @@ pub struct DestinationRuleSpec {
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSelector {
     /// Labels a workload must carry, all of them.
+    #[schemars(transform = constraints::match_labels)]
     #[serde(default)]
     pub match_labels: BTreeMap<String, String>,
 }
@@ -61,6 +63,7 @@ pub struct TrafficPolicy {
     /// TLS towards the endpoints.
     pub tls: Option<ClientTlsSettings>,
     /// Policies for single ports. A port that is listed inherits nothing from the rule's policy.
+    #[schemars(transform = constraints::port_settings)]
     #[serde(default)]
     pub port_level_settings: Vec<PortTrafficPolicy>,
     /// Carry TCP and TLS traffic through a proxy by HTTP CONNECT or POST.
@@ -121,6 +124,7 @@ pub enum ProxyProtocolVersion {
 #[serde(rename_all = "camelCase")]
 pub struct RetryBudget {
     /// Concurrent retries allowed, in percent (0.0 to 100.0) of the requests in flight. Absent: 20.
+    #[schemars(transform = constraints::percent)]
     #[schemars(extend("nullable" = true))]
     pub percent: Option<f64>,
     /// Concurrent retries that are always allowed. Absent: 3.

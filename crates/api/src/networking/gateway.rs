@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::schema::constraints;
+
 /// The spec of a Gateway.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +56,7 @@ pub struct ServerPort {
 /// TLS towards the client.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::server_tls)]
 pub struct ServerTlsSettings {
     /// Answer every HTTP request with a 301 to the same URL with scheme https.
     pub https_redirect: Option<bool>,
@@ -70,11 +73,13 @@ pub struct ServerTlsSettings {
     /// The Secret with certificate and key, in the gateway workload's namespace.
     pub credential_name: Option<String>,
     /// Several Secrets with certificates of different key types, at most two.
+    #[schemars(transform = constraints::one_or_two)]
     #[serde(default)]
     pub credential_names: Vec<String>,
     /// The Secret or ConfigMap with the authorities for client certificates, when not beside the certificate.
     pub ca_cert_credential_name: Option<String>,
     /// Several file pairs with certificates of different key types, at most two.
+    #[schemars(transform = constraints::one_or_two)]
     #[serde(default)]
     pub tls_certificates: Vec<TlsCertificate>,
     /// Names of which a client certificate must carry at least one.
@@ -96,6 +101,9 @@ pub struct ServerTlsSettings {
     /// The cipher suites offered up to TLS 1.2, in OpenSSL's spelling. Absent: the proxy's own list.
     #[serde(default)]
     pub cipher_suites: Vec<String>,
+    /// The elliptic curves offered for the key exchange. Absent: the proxy's own list.
+    #[serde(default)]
+    pub ecdh_curves: Vec<String>,
 }
 
 /// One certificate of a server, by files.

@@ -6,11 +6,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Destination;
+use crate::schema::constraints;
 use crate::wire::{Bytes, Duration, Percent, StringMatch};
 
 /// An answer by redirect.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::redirect)]
 pub struct HttpRedirect {
     /// The path of the new URL, in place of the whole old path.
     pub uri: Option<String>,
@@ -51,6 +53,7 @@ pub struct DirectResponse {
 /// A body: one of the two.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::body)]
 pub struct HttpBody {
     /// The body as text.
     pub string: Option<String>,
@@ -88,6 +91,7 @@ pub struct HttpRetry {
     /// How many times to try again after the first attempt; 0 switches retries off.
     pub attempts: Option<i32>,
     /// The time limit of each attempt. Absent: the rule's timeout.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub per_try_timeout: Option<Duration>,
     /// The conditions, separated by commas: Envoy's names or status codes.
     pub retry_on: Option<String>,
@@ -98,6 +102,7 @@ pub struct HttpRetry {
     #[schemars(extend("nullable" = true))]
     pub retry_ignore_previous_hosts: Option<bool>,
     /// The base of the exponential back-off between attempts. Absent: 25 ms.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub backoff: Option<Duration>,
 }
 
@@ -121,6 +126,7 @@ pub struct CorsPolicy {
     #[serde(default)]
     pub expose_headers: Vec<String>,
     /// How long a preflight's answer may be cached, for `access-control-max-age`.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub max_age: Option<Duration>,
     /// Whether credentials are allowed, for `access-control-allow-credentials`.
     #[schemars(extend("nullable" = true))]
@@ -179,12 +185,15 @@ pub struct HttpFaultInjection {
 /// An injected delay.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::delay)]
 pub struct Delay {
     /// Deprecated: the share of requests in whole percent. Use `percentage`.
     pub percent: Option<i32>,
     /// The length of the delay, at least 1 ms.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub fixed_delay: Option<Duration>,
     /// The mean of an exponentially distributed delay. Not implemented by Istio.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub exponential_delay: Option<Duration>,
     /// The share of requests that are delayed. Absent: none.
     pub percentage: Option<Percent>,
@@ -193,6 +202,7 @@ pub struct Delay {
 /// An injected error.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::abort)]
 pub struct Abort {
     /// The HTTP status code to answer with.
     pub http_status: Option<i32>,

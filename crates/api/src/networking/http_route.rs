@@ -7,6 +7,7 @@ use super::{
     CorsPolicy, Destination, DirectResponse, Headers, HttpFaultInjection, HttpMatchRequest, HttpMirrorPolicy,
     HttpRedirect, HttpRetry, HttpRewrite,
 };
+use crate::schema::constraints;
 use crate::wire::{Duration, Percent};
 
 /// A rule for HTTP traffic.
@@ -30,6 +31,7 @@ pub struct HttpRoute {
     /// Change path or authority before forwarding.
     pub rewrite: Option<HttpRewrite>,
     /// The time limit for the whole answer. Absent or zero: none.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub timeout: Option<Duration>,
     /// When and how often to try again.
     pub retries: Option<HttpRetry>,

@@ -5,21 +5,26 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::schema::constraints;
 use crate::wire::Duration;
 
 /// How an endpoint is picked. `simple` and `consistentHash` exclude each other.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::load_balancer)]
 pub struct LoadBalancerSettings {
     /// A standard algorithm.
     pub simple: Option<SimpleLb>,
     /// Affinity by a hash of the request.
     pub consistent_hash: Option<ConsistentHash>,
+    /// Shares by the load that endpoints report.
+    pub backend_utilization: Option<BackendUtilization>,
     /// Preference for near endpoints, in place of the mesh's setting.
     pub locality_lb_setting: Option<LocalityLbSetting>,
     /// Preference for endpoints of the proxy's own zone.
     pub zone_aware_lb_setting: Option<ZoneAwareLbSetting>,
     /// Deprecated: how long a new endpoint's share grows. Use `warmup`.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub warmup_duration_secs: Option<Duration>,
     /// How a new endpoint's share grows.
     pub warmup: Option<Warmup>,
@@ -43,9 +48,27 @@ pub enum SimpleLb {
     LeastRequest,
 }
 
+/// Shares by the load that endpoints report.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendUtilization {
+    /// The metrics of a report that count; the highest wins. Absent: the application's own utilization.
+    #[serde(default)]
+    pub metric_names_for_computing_utilization: Vec<String>,
+    /// How much errors count against an endpoint, in percent. Absent: 0.
+    pub error_utilization_penalty_percent: Option<u32>,
+    /// The time between changes of the shares.
+    pub weight_update_period: Option<Duration>,
+    /// How long an endpoint must have reported before its share changes.
+    pub weight_stabilization_period: Option<Duration>,
+    /// How long a share lasts without a new report.
+    pub weight_expiration_period: Option<Duration>,
+}
+
 /// Affinity by a hash of the request: one source of the hash and one algorithm.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::consistent_hash)]
 pub struct ConsistentHash {
     /// Hash the value of this request header.
     pub http_header_name: Option<String>,
@@ -157,6 +180,7 @@ pub struct ZoneAwareLbSetting {
     #[schemars(extend("nullable" = true))]
     pub enabled: Option<bool>,
     /// The number of endpoints below which zones are not looked at.
+    #[schemars(transform = constraints::positive)]
     #[schemars(extend("nullable" = true))]
     pub min_cluster_size: Option<u64>,
 }
@@ -166,11 +190,14 @@ pub struct ZoneAwareLbSetting {
 #[serde(rename_all = "camelCase")]
 pub struct Warmup {
     /// How long it grows.
+    #[schemars(transform = constraints::at_least_1ms)]
     pub duration: Duration,
     /// The share in percent (0.0 to 100.0) it starts from. Absent: 10.
+    #[schemars(transform = constraints::percent)]
     #[schemars(extend("nullable" = true))]
     pub minimum_percent: Option<f64>,
     /// How fast it grows at the start; 1.0 is linear. Absent: 1.0.
+    #[schemars(transform = constraints::not_negative)]
     #[schemars(extend("nullable" = true))]
     pub aggression: Option<f64>,
 }

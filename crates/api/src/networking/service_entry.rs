@@ -5,16 +5,22 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::schema::constraints;
+
 /// The spec of a ServiceEntry.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::service_entry)]
 pub struct ServiceEntrySpec {
     /// The host names of the service, one service each; may start with `*.`.
+    #[schemars(transform = constraints::entry_hosts)]
     pub hosts: Vec<String>,
     /// Virtual addresses or CIDR blocks of the service. Without meaning for routing at a gateway.
+    #[schemars(transform = constraints::entry_addresses)]
     #[serde(default)]
     pub addresses: Vec<String>,
     /// The ports of the service.
+    #[schemars(transform = constraints::entry_ports)]
     #[serde(default)]
     pub ports: Vec<ServicePort>,
     /// Whether the service belongs to the mesh. Absent: MESH_EXTERNAL.
@@ -22,6 +28,7 @@ pub struct ServiceEntrySpec {
     /// How endpoints are found. Absent: NONE.
     pub resolution: Option<Resolution>,
     /// The endpoints. Excludes `workloadSelector`.
+    #[schemars(transform = constraints::entry_endpoints)]
     #[serde(default)]
     pub endpoints: Vec<WorkloadEntrySpec>,
     /// Labels of the Pods and WorkloadEntries of the same namespace that are the endpoints.
@@ -39,6 +46,7 @@ pub struct ServiceEntrySpec {
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadLabels {
     /// Labels a workload must carry, all of them.
+    #[schemars(transform = constraints::selector_labels)]
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
@@ -48,12 +56,16 @@ pub struct WorkloadLabels {
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
     /// The port number.
+    #[schemars(transform = constraints::port)]
     pub number: u32,
     /// What is spoken on the port: HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP, TLS and the like.
+    #[schemars(transform = constraints::port_text)]
     pub protocol: Option<String>,
     /// A name, unique in the service.
+    #[schemars(transform = constraints::port_text)]
     pub name: String,
     /// The port number at the endpoints. Absent: `number`.
+    #[schemars(transform = constraints::port)]
     pub target_port: Option<u32>,
 }
 
@@ -86,21 +98,28 @@ pub enum Resolution {
 /// One endpoint: the spec of a WorkloadEntry, and an item of `endpoints` in a ServiceEntry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = constraints::workload)]
 pub struct WorkloadEntrySpec {
     /// The address: an IP, a name to resolve, or a socket as `unix:///path`.
+    #[schemars(transform = constraints::address)]
     pub address: Option<String>,
     /// Port numbers at this endpoint by the service's port names.
+    #[schemars(transform = constraints::endpoint_ports)]
     #[serde(default)]
     pub ports: BTreeMap<String, u32>,
     /// Labels, for subsets and selectors.
+    #[schemars(transform = constraints::endpoint_labels)]
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// The network the endpoint is in.
+    #[schemars(transform = constraints::place)]
     pub network: Option<String>,
     /// Where the endpoint is, `region/zone/subzone`.
+    #[schemars(transform = constraints::place)]
     pub locality: Option<String>,
     /// Its share of the traffic relative to other endpoints. Absent or 0: 1.
     pub weight: Option<u32>,
     /// The service account of the workload.
+    #[schemars(transform = constraints::account)]
     pub service_account: Option<String>,
 }

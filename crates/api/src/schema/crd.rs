@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::json_schema;
+use super::rules::{ONE_OF, exclusion};
 use crate::object::Kind;
 
 /// The `CustomResourceDefinition` objects (apiextensions.k8s.io/v1) of the `networking.istio.io` kinds: names,
@@ -125,10 +126,14 @@ fn columns(names: &Names) -> Vec<Value> {
     own.chain([age]).collect()
 }
 
-/// Removes the marks that only the loader understands.
+/// Removes the marks that only the loader understands, or says them in the API server's words.
 fn strip_private(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
+            if let Some(groups) = object.get(ONE_OF) {
+                let (keyword, value) = exclusion(groups);
+                object.insert(keyword.to_owned(), value);
+            }
             let kept: Map<String, Value> = std::mem::take(object)
                 .into_iter()
                 .filter(|(key, _)| !key.starts_with("x-portcullis-"))

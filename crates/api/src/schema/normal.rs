@@ -69,8 +69,10 @@ fn bound_integers(object: &mut Map<String, Value>) {
         _ => return,
     };
     object.remove("format");
-    object.insert("minimum".into(), 0.into());
-    if let Some(maximum) = maximum {
-        object.insert("maximum".into(), maximum.into());
+    for (name, bound) in [("minimum", Some(0)), ("maximum", maximum)] {
+        if let Some(bound) = bound {
+            let narrower = object.get(name).and_then(Value::as_u64);
+            object.insert(name.into(), narrower.unwrap_or(bound.into()).into());
+        }
     }
 }

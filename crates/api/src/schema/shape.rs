@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::FieldInfo;
+use super::{FieldInfo, Rule};
 
 /// What a value may be.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,8 @@ pub(crate) enum Shape {
     Map(Box<Self>),
     /// A mapping with fields of its own.
     Record(Record),
+    /// One of the above that must keep rules besides.
+    Ruled(Box<Self>, Vec<Rule>),
 }
 
 /// A mapping with fields of its own.
@@ -56,6 +58,14 @@ pub(crate) struct Field {
 impl Shape {
     /// Reads a normalized schema.
     pub(crate) fn of(schema: &Value) -> Self {
+        let shape = Self::without_rules(schema);
+        match Rule::of(schema) {
+            rules if rules.is_empty() => shape,
+            rules => Self::Ruled(Box::new(shape), rules),
+        }
+    }
+
+    fn without_rules(schema: &Value) -> Self {
         let word = |key: &str| schema.get(key).and_then(Value::as_str).unwrap_or_default();
         if schema.get("x-kubernetes-int-or-string").is_some() {
             return Self::IntOrString;
@@ -93,6 +103,7 @@ impl Shape {
             Self::List(item) => format!("list of {}", item.describe()),
             Self::Map(value) => format!("map of {}", value.describe()),
             Self::Record(_) => "object".into(),
+            Self::Ruled(shape, _) => shape.describe(),
         }
     }
 
@@ -101,6 +112,7 @@ impl Shape {
         match self {
             Self::List(item) => item.list_fields(&format!("{path}[]"), out),
             Self::Map(value) => value.list_fields(&format!("{path}.*"), out),
+            Self::Ruled(shape, _) => shape.list_fields(path, out),
             Self::Record(record) => {
                 for (name, field) in &record.fields {
                     let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };

@@ -49,6 +49,12 @@ fn definitions_are_structural() {
                 "format",
                 "minimum",
                 "maximum",
+                "minItems",
+                "maxItems",
+                "maxLength",
+                "maxProperties",
+                "oneOf",
+                "allOf",
                 "description",
                 "nullable",
             ];
@@ -104,14 +110,36 @@ fn definitions_have_the_names_of_istio() {
 #[test]
 fn no_field_is_missing() {
     for (kind, count) in [
-        (Kind::Gateway, 32),
+        (Kind::Gateway, 33),
         (Kind::VirtualService, 168),
-        (Kind::DestinationRule, 363),
+        (Kind::DestinationRule, 387),
         (Kind::ServiceEntry, 21),
         (Kind::WorkloadEntry, 7),
     ] {
         assert_eq!(fields(kind).len(), count, "{kind:?}");
     }
+}
+
+/// Every expression of the definitions has its function: one that had none would only be checked in a cluster.
+#[test]
+fn every_rule_is_checked_here_too() {
+    fn check(schema: &Value, found: &mut usize) {
+        if let Some(Value::Array(written)) = schema.get("x-kubernetes-validations") {
+            assert!(
+                written.iter().all(|entry| rules::cel(entry["rule"].as_str().unwrap()).is_some()),
+                "{written:?}"
+            );
+            *found += written.len();
+        }
+        match schema {
+            Value::Object(object) => object.values().for_each(|child| check(child, found)),
+            Value::Array(items) => items.iter().for_each(|child| check(child, found)),
+            _ => {}
+        }
+    }
+    let mut found = 0;
+    crds().iter().for_each(|crd| check(crd, &mut found));
+    assert!(found > 100, "only {found} expressions");
 }
 
 /// The schema says what serde reads: an object with every field is read, and a wrong value in any one of them is
@@ -145,6 +173,7 @@ fn sample(shape: &Shape) -> Value {
         Shape::Float => 1.5.into(),
         Shape::List(item) => Value::Array(vec![sample(item)]),
         Shape::Map(value) => serde_json::json!({ "k": sample(value) }),
+        Shape::Ruled(shape, _) => sample(shape),
         Shape::Record(record) => {
             record.fields.iter().map(|(name, field)| (name.clone(), sample(&field.shape))).collect()
         }
@@ -155,6 +184,7 @@ fn sample(shape: &Shape) -> Value {
 fn typed_fields(shape: &Shape, at: String, out: &mut Vec<String>) {
     match shape {
         Shape::Any => return,
+        Shape::Ruled(shape, _) => return typed_fields(shape, at, out),
         Shape::List(item) => typed_fields(item, format!("{at}/0"), out),
         Shape::Map(value) => typed_fields(value, format!("{at}/k"), out),
         Shape::Record(record) => {

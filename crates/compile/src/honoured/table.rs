@@ -33,7 +33,7 @@ pub(super) const TABLES: &[Table] = &[
         kind: Kind::Gateway,
         state: No,
         paths: &[
-            "spec.servers[].tls.{serverCertificate,privateKey,caCertificates,caCrl}",
+            "spec.servers[].tls.{serverCertificate,privateKey,caCertificates,caCrl,ecdhCurves}",
             "spec.servers[].tls.tlsCertificates.**",
         ],
     },
@@ -135,7 +135,7 @@ pub(super) const TABLES: &[Table] = &[
         paths: &[
             "spec.{,subsets[].}trafficPolicy.{proxyProtocol,retryBudget,tunnel}.**",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.http.http2KeepAlive.**",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{localityLbSetting,warmup,warmupDurationSecs,zoneAwareLbSetting,consistentHash.httpCookie.attributes}.**",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{backendUtilization,localityLbSetting,warmup,warmupDurationSecs,zoneAwareLbSetting,consistentHash.httpCookie.attributes}.**",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}outlierDetection.outlierDetectionHttpErrorCodes",
         ],
     },

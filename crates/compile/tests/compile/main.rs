@@ -79,8 +79,13 @@ fn compiled(text: &str) -> Compiled {
 
 fn objects(text: &str) -> Vec<Object> {
     let loaded = portcullis_api::load("objects.yaml", &support::with_certificates(text));
-    let broken: Vec<_> =
-        loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    // What breaks a rule of the schema is compiled all the same, and some cases are about just that.
+    let costs = |code| !matches!(code, portcullis_api::Code::InvalidValue);
+    let broken: Vec<_> = loaded
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error && costs(finding.code))
+        .collect();
     assert!(broken.is_empty(), "{broken:?}");
     loaded.objects
 }

@@ -1,9 +1,10 @@
 //! The behaviour recorded from a real Istio gateway, replayed against the built binary.
 //!
 //! Known gaps stand in a checked-in list that may only shrink: a failing case that is not listed fails the
-//! run, and so does a listed case that passes.
+//! run, and so does a listed case that passes. Another list holds the settings that single cases need.
 
 mod gaps;
+mod settings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::setup;
 use crate::tally::Tally;
 use crate::workspace::{Workspace, root};
 use gaps::{Gaps, Verdict};
+use settings::{Settings, Variables};
 
 /// How the runner starts the gateway: `{binary}` is ours to fill in, `{config}` the runner's.
 ///
@@ -69,25 +71,61 @@ pub(crate) fn run_cases(options: &Options) -> Result<Tally> {
         return Ok(Tally::default());
     }
     step(&format!("{} recorded cases", names.len()));
-    let gaps = Gaps::parse(&fs::read_to_string(cases_root().join("../istio-gaps.txt")).unwrap_or_default())?;
-    let mut report = replay(options)?;
-    play_again(&mut report, &gaps, options)?;
-    judge(&report, &gaps)
+    let list = |name: &str| fs::read_to_string(cases_root().join("..").join(name)).unwrap_or_default();
+    let lists = Lists {
+        gaps: Gaps::parse(&list("istio-gaps.txt"))?,
+        settings: Settings::parse(&list("istio-settings.txt"))?,
+    };
+    let mut report = play(options, &names, &lists.settings)?;
+    play_again(&mut report, &lists, options)?;
+    judge(&report, &lists)
+}
+
+/// What is checked in about single cases.
+#[derive(Default)]
+struct Lists {
+    gaps: Gaps,
+    settings: Settings,
+}
+
+/// Replays every case as the gateway is by default, then those that need settings with these, whose outcome counts.
+fn play(options: &Options, names: &[String], settings: &Settings) -> Result<Report> {
+    let mut report = replay(options, &Variables::new())?;
+    for (variables, cases) in settings.groups(names) {
+        step(&format!("{} again with {}", cases.join(", "), shown(variables)));
+        for with in replay(&only(&cases, options.jobs, options.verbose), variables)?.cases {
+            if let Some(without) = report.cases.iter_mut().find(|without| without.case == with.case) {
+                *without = Case { needless: without.held(), ..with };
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn shown(variables: &Variables) -> String {
+    let pairs: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(" ")
+}
+
+/// Just these cases.
+fn only(names: &[&str], jobs: Option<usize>, verbose: bool) -> Options {
+    let names: Vec<String> = names.iter().map(|name| regex::escape(name)).collect();
+    Options { filter: format!("^({})$", names.join("|")), jobs, verbose }
 }
 
 /// Cases measure time, and a busy machine can spoil one: those that are not as listed are played again, one
 /// after the other, and the second verdict counts.
-fn play_again(report: &mut Report, gaps: &Gaps, options: &Options) -> Result<()> {
-    let unexpected =
-        |case: &&Case| matches!(gaps.verdict(&case.case, case.held()), Verdict::Broken | Verdict::Closed);
-    let names: Vec<String> =
-        report.cases.iter().filter(unexpected).map(|case| regex::escape(&case.case)).collect();
+fn play_again(report: &mut Report, lists: &Lists, options: &Options) -> Result<()> {
+    let unexpected = |case: &&Case| {
+        matches!(lists.gaps.verdict(&case.case, case.held()), Verdict::Broken | Verdict::Closed)
+    };
+    let names: Vec<String> = report.cases.iter().filter(unexpected).map(|case| case.case.clone()).collect();
     if names.is_empty() || names.len() > MAX_AGAIN {
         return Ok(());
     }
     step(&format!("{} of them again, alone", names.len()));
-    let filter = format!("^({})$", names.join("|"));
-    let again = replay(&Options { filter, jobs: Some(1), verbose: options.verbose })?;
+    let alone = only(&names.iter().map(String::as_str).collect::<Vec<_>>(), Some(1), options.verbose);
+    let again = play(&alone, &names, &lists.settings)?;
     for case in again.cases {
         if let Some(first) = report.cases.iter_mut().find(|first| first.case == case.case) {
             *first = case;
@@ -97,7 +135,7 @@ fn play_again(report: &mut Report, gaps: &Gaps, options: &Options) -> Result<()>
 }
 
 /// Builds the gateway, runs the runner, reads its report.
-fn replay(options: &Options) -> Result<Report> {
+fn replay(options: &Options, variables: &Variables) -> Result<Report> {
     let workspace = Workspace::load()?;
     let python = setup::python()?;
     run(cargo().args(["build", "--release", "--package", "portcullis"]).current_dir(root()))?;
@@ -111,6 +149,7 @@ fn replay(options: &Options) -> Result<Report> {
     let gateway = GATEWAY.replace("{binary}", &workspace.target.join("release/portcullis").to_string_lossy());
     let jobs = options.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
     let mut runner = Command::new(python);
+    runner.envs(variables.iter().map(|(name, value)| (name, value)));
     runner.arg("-B").arg(cases_root().join("runner.py"));
     runner.args(["--gateway", &gateway, "--filter", &options.filter, "--jobs", &jobs.to_string()]);
     runner.arg("--json").arg(&report).arg("--logs").arg(folder.join("logs"));
@@ -124,14 +163,22 @@ fn replay(options: &Options) -> Result<Report> {
 }
 
 /// Compares what happened with what is listed, area by area.
-fn judge(report: &Report, gaps: &Gaps) -> Result<Tally> {
+fn judge(report: &Report, lists: &Lists) -> Result<Tally> {
     let known = case_names()?;
     let mut total = Tally::default();
     let mut later = Tally::default();
     println!();
     for case in &report.cases {
-        let verdict = gaps.verdict(&case.case, case.held());
+        let verdict = lists.gaps.verdict(&case.case, case.held());
         let tally = if is_later(&case.case) { &mut later } else { &mut total };
+        if case.needless {
+            tally.failed += 1;
+            loud(&format!(
+                "{}: passes without its setting; remove its line from istio-settings.txt",
+                case.case
+            ));
+            continue;
+        }
         match verdict {
             Verdict::Passed => tally.passed += 1,
             Verdict::KnownGap => tally.skipped += 1,
@@ -145,9 +192,11 @@ fn judge(report: &Report, gaps: &Gaps) -> Result<Tally> {
             }
         }
     }
-    for name in gaps.names().filter(|name| !known.iter().any(|case| case == name)) {
+    let listed = lists.gaps.names().map(|name| (name, "istio-gaps.txt"));
+    let listed = listed.chain(lists.settings.names().map(|name| (name, "istio-settings.txt")));
+    for (name, list) in listed.filter(|(name, _)| !known.iter().any(|case| case == name)) {
         total.failed += 1;
-        loud(&format!("{name}: listed in istio-gaps.txt, but there is no such case"));
+        loud(&format!("{name}: listed in {list}, but there is no such case"));
     }
     println!("{}", share("recorded cases", total));
     println!("{}", share("later: security (authz, jwt)", later));
@@ -195,6 +244,9 @@ struct Case {
     error: Option<String>,
     passed: u64,
     total: u64,
+    /// Whether it passes without the setting it is listed with.
+    #[serde(skip)]
+    needless: bool,
 }
 
 impl Case {
@@ -208,7 +260,7 @@ mod tests {
     use super::*;
 
     fn case(name: &str, passed: u64) -> Case {
-        Case { case: name.to_owned(), error: None, passed, total: 2 }
+        Case { case: name.to_owned(), error: None, passed, total: 2, needless: false }
     }
 
     #[test]
@@ -221,8 +273,18 @@ mod tests {
             case("fault-abort", 2),
             case("authz-allow-all", 2),
         ];
-        let tally = judge(&Report { cases }, &gaps).unwrap();
+        let tally = judge(&Report { cases }, &Lists { gaps, ..Lists::default() }).unwrap();
         assert_eq!(tally, Tally { passed: 2, failed: 3, skipped: 1 });
+    }
+
+    #[test]
+    fn a_setting_must_belong_to_a_case_and_be_needed() {
+        let settings =
+            Settings::parse("direct-response PORTCULLIS_X=1 # why\nno-such-case PORTCULLIS_X=1 # why\n");
+        let lists = Lists { settings: settings.unwrap(), ..Lists::default() };
+        let cases = vec![Case { needless: true, ..case("direct-response", 2) }, case("dr-host-scope", 2)];
+        let tally = judge(&Report { cases }, &lists).unwrap();
+        assert_eq!(tally, Tally { passed: 1, failed: 2, skipped: 0 });
     }
 
     #[test]

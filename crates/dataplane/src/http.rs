@@ -11,15 +11,24 @@ pub(crate) mod reply;
 pub(crate) mod upgrade;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::BytesMut;
+use portcullis_telemetry::metrics::DropReason;
 use tokio::io::AsyncReadExt as _;
 
 use crate::connection::Connection;
 use crate::stream::Stream;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes of the preface by which a client of HTTP/2 is known, whatever follows: `PRI * HTTP/2`.
+const TELLING: usize = 12;
+/// How long a connection that is given up is still read, so that its peer is not cut off in the middle.
+const LINGER: Duration = Duration::from_secs(1);
+/// Most bytes swallowed meanwhile.
+const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves HTTP on a connection: the version ALPN chose, or, in plaintext and without ALPN, the one
 /// the first bytes show.
@@ -49,9 +58,29 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut stream: Stream, mut ah
     };
     if is_http2 {
         h2::serve(connection, stream, ahead).await;
+    } else if ahead.starts_with(&PREFACE[..TELLING]) && !PREFACE.starts_with(&ahead) {
+        // Whoever began like that would not understand an answer in HTTP/1.
+        connection.worker.shard.dropped(DropReason::RequestRefused);
+        swallow(&mut stream, &mut ahead).await;
     } else {
         h1::server::serve(connection, stream, ahead).await;
     }
+}
+
+/// Reads what a peer still says and forgets it, for a moment.
+async fn swallow(stream: &mut Stream, buffer: &mut BytesMut) {
+    let reading = async {
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            buffer.clear();
+            match stream.read_buf(buffer).await {
+                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Ok(0) | Err(_) => return,
+            }
+        }
+    };
+    // Running out of time is how this ends.
+    let _ = tokio::time::timeout(LINGER, reading).await;
 }
 
 /// Waits for what a client says first; false when the connection should end instead.

@@ -50,6 +50,16 @@ pub struct Config {
     pub hostname: String,
     /// Bounds on peers.
     pub limits: Limits,
+    /// Where the gateway is to behave as Istio's rather than as it thinks best.
+    pub compat: Compat,
+}
+
+/// Behaviours of Istio's gateway that are off unless somebody needs them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compat {
+    /// Whether heads of HTTP/1 requests are repaired where Istio's gateway repairs them, instead of
+    /// being refused. What goes upstream is canonical either way.
+    pub lenient_http1: bool,
 }
 
 /// Bounds on what a peer may make the gateway wait for or hold.

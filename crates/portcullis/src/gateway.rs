@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use portcullis_compile::{Environment, TlsEnvironment};
 use portcullis_control::{self as control, Controller, Report, SettleTimes};
-use portcullis_dataplane::{Config, Dataplane, Limits};
+use portcullis_dataplane::{Compat, Config, Dataplane, Limits};
 use portcullis_snapshot::cell::{self, Publisher, Reader};
 use portcullis_telemetry::access_log::Format;
 use portcullis_telemetry::metrics::{
@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     /// Bounds on peers.
     pub(crate) limits: Limits,
+    /// Behaviours of Istio's gateway that were asked for.
+    pub(crate) compat: Compat,
     /// Form of the access log; `None` = off.
     pub(crate) access_log: Option<Format>,
     /// Bytes of access log that may wait for standard output.
@@ -73,6 +75,7 @@ impl Gateway {
             learned: Arc::default(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             limits: plan.limits,
+            compat: plan.compat,
         };
         let dataplane = Dataplane::start(config, &reader).context("the workers cannot be started")?;
         let waker = dataplane.waker();

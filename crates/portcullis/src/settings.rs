@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) max_series: usize,
     /// Bounds on peers.
     pub(crate) limits: file::Limits,
+    /// Whether HTTP/1 heads are repaired where Istio's gateway repairs them.
+    pub(crate) lenient_http1: bool,
 }
 
 /// Who the gateway is; applied to an [`Environment`].
@@ -101,7 +103,7 @@ impl Settings {
 
     /// Joins the two, flags first.
     fn join(args: RunArgs, file: FileSettings) -> anyhow::Result<Self> {
-        let FileSettings { config, gateway, ports, log, drain, metrics, limits, .. } = file;
+        let FileSettings { config, gateway, ports, log, drain, metrics, limits, compat, .. } = file;
         let own = Ports::join(&args, &ports)?;
         let paths = if args.config.is_empty() { config.paths } else { args.config };
         ensure!(!paths.is_empty(), "no configuration: name a file or folder with --config PATH");
@@ -130,6 +132,7 @@ impl Settings {
             finish: Duration::from_secs(drain.finish_seconds.unwrap_or(DEFAULT_FINISH)),
             max_series: metrics.max_series.unwrap_or(DEFAULT_MAX_SERIES),
             limits,
+            lenient_http1: args.lenient_http1.or(compat.lenient_http1).unwrap_or(false),
         })
     }
 }

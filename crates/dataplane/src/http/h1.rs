@@ -5,4 +5,5 @@ pub(crate) mod body;
 pub(crate) mod encode;
 pub(crate) mod head;
 pub(crate) mod io;
+pub(crate) mod lenient;
 pub(crate) mod server;

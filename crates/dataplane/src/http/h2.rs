@@ -1,6 +1,7 @@
 //! HTTP/2 as a server: each stream of a connection is an exchange.
 
 pub(crate) mod convert;
+mod turn;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use crate::http::h1::head::{MAX_HEAD, MAX_HEADERS, Version, is_method};
 use crate::http::h1::server::is_authority_byte;
 use crate::http::message::{Request, Responder};
 use crate::stream::{Replay, Stream};
+use turn::Turn;
 
 /// Receive window of a stream, in bytes: what one slow upstream can make the gateway hold for it.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -39,7 +41,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER);
-    let handshake = settings.handshake::<_, Bytes>(Replay { ahead: ahead.freeze(), inner: stream });
+    let (stream, gate) = Turn::new(Replay { ahead: ahead.freeze(), inner: stream });
+    let handshake = settings.handshake::<_, Bytes>(stream);
     let mut streams = match timeout(limits.header_timeout, handshake).await {
         Ok(Ok(streams)) => streams,
         Ok(Err(error)) => {
@@ -48,13 +51,24 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         }
         Err(_) => return,
     };
+    gate.begin();
     let drain = &connection.worker.drain;
     let mut going = false;
+    let mut waited = false;
     loop {
         let idle = limits.idle_timeout;
+        let accept = poll_fn(|cx| {
+            // Those that were accepted before the wait have run.
+            if waited {
+                gate.next_turn();
+            }
+            let accepted = streams.poll_accept(cx);
+            waited = accepted.is_pending();
+            accepted
+        });
         let accepted = tokio::select! {
             biased;
-            accepted = timeout(idle, poll_fn(|cx| streams.poll_accept(cx))) => accepted,
+            accepted = timeout(idle, accept) => accepted,
             () = connection.unneeded(), if !going => {
                 // GOAWAY; streams in progress finish, the client opens others elsewhere.
                 going = true;

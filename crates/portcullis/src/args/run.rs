@@ -43,6 +43,17 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "PORTCULLIS_DRAIN", value_name = "SECONDS")]
     pub(crate) drain: Option<u64>,
 
+    /// Repair HTTP/1 request heads that Istio's gateway repairs, instead of refusing them [default: false]
+    #[arg(
+        long,
+        env = "PORTCULLIS_LENIENT_HTTP1",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) lenient_http1: Option<bool>,
+
     #[command(flatten)]
     pub(crate) ports: PortArgs,
 

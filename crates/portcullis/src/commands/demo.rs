@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use portcullis_compile::Environment;
 use portcullis_control::SettleTimes;
-use portcullis_dataplane::Limits;
+use portcullis_dataplane::{Compat, Limits};
 use portcullis_telemetry::access_log::Format;
 use portcullis_telemetry::metrics::Options;
 use tempfile::TempDir;
@@ -95,6 +95,7 @@ fn plan(config: &Path, ports: GatewayPorts) -> anyhow::Result<Plan> {
         environment,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         limits: Limits::default(),
+        compat: Compat::default(),
         access_log: Some(Format::Text),
         access_log_buffer: LOG_BUFFER,
         max_series: Options::DEFAULT_MAX_SERIES,

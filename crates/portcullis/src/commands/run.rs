@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use portcullis_compile::Environment;
-use portcullis_dataplane::Limits;
+use portcullis_dataplane::{Compat, Limits};
 use portcullis_telemetry::access_log::Format;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -193,6 +193,7 @@ fn plan(settings: Settings) -> anyhow::Result<Plan> {
     settings.workload.apply(&mut environment);
     Ok(Plan {
         limits: peer_limits(&settings),
+        compat: Compat { lenient_http1: settings.lenient_http1 },
         paths: settings.config,
         settle: settings.settle,
         environment,

@@ -21,6 +21,7 @@ pub(crate) struct FileSettings {
     pub(super) drain: Drain,
     pub(super) metrics: Metrics,
     pub(super) limits: Limits,
+    pub(super) compat: Compat,
 }
 
 /// `[config]`
@@ -105,6 +106,13 @@ pub(crate) struct Limits {
     pub(crate) max_streams: Option<u32>,
     pub(crate) max_connections_per_worker: Option<usize>,
     pub(crate) retry_buffer_bytes: Option<usize>,
+}
+
+/// `[compat]`: where Istio's gateway does what this one does not by itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Compat {
+    pub(super) lenient_http1: Option<bool>,
 }
 
 impl FileSettings {

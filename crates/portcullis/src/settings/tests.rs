@@ -81,6 +81,7 @@ fn every_key_is_documented() {
         "max_streams",
         "max_connections_per_worker",
         "retry_buffer_bytes",
+        "lenient_http1",
     ] {
         assert!(DOCUMENTED.lines().any(|line| line.starts_with(&format!("#{key} = "))), "{key}");
     }

@@ -319,7 +319,12 @@ impl Waiting {
             match self.upload.poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => timers.request_sent(),
-                Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(client_event(&error))),
+                Poll::Ready(Err(PumpError::Source(error))) => {
+                    // What was good of the request goes out, as it would have, had the rest come later:
+                    // its head and what has come of its body, which then breaks off.
+                    let _ = self.upload.sink.poll_flush(cx);
+                    return Poll::Ready(Err(client_event(&error)));
+                }
                 // The upstream may have answered before it stopped reading.
                 Poll::Ready(Err(PumpError::Sink(_))) => self.refused = true,
             }

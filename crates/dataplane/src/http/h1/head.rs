@@ -84,8 +84,8 @@ pub(crate) struct ResponseHead {
 /// Where the search for the end of a head has got to, so that no byte is looked at twice.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Scan {
-    looked_at: usize,
-    line_start: usize,
+    pub(super) looked_at: usize,
+    pub(super) line_start: usize,
 }
 
 impl Scan {
@@ -109,7 +109,7 @@ impl Scan {
     }
 }
 
-fn check_length(length: usize) -> Result<(), HeadError> {
+pub(super) fn check_length(length: usize) -> Result<(), HeadError> {
     if length > MAX_HEAD { Err(HeadError::TooLarge) } else { Ok(()) }
 }
 
@@ -119,7 +119,7 @@ fn check_length(length: usize) -> Result<(), HeadError> {
 /// See [`HeadError`].
 pub(crate) fn request(head: BytesMut) -> Result<RequestHead, HeadError> {
     let wire = head.len();
-    let line_end = memchr::memchr(b'\r', &head).ok_or(HeadError::Malformed)?;
+    let line_end = line_end(&head, 0)?;
     let line = &head[..line_end];
     if !line.is_ascii() || line.iter().any(|byte| byte.is_ascii_control()) {
         return Err(HeadError::Malformed);
@@ -151,7 +151,7 @@ pub(crate) fn request(head: BytesMut) -> Result<RequestHead, HeadError> {
 /// # Errors
 /// See [`HeadError`].
 pub(crate) fn response(head: BytesMut) -> Result<ResponseHead, HeadError> {
-    let line_end = memchr::memchr(b'\r', &head).ok_or(HeadError::Malformed)?;
+    let line_end = line_end(&head, 0)?;
     let line = &head[..line_end];
     let version = match line.get(..9) {
         Some(b"HTTP/1.1 ") => Version::Http11,
@@ -161,7 +161,8 @@ pub(crate) fn response(head: BytesMut) -> Result<ResponseHead, HeadError> {
     // The reason phrase may be absent, with its space (RFC 9112 §4).
     let digits =
         line.get(9..12).filter(|digits| digits.iter().all(u8::is_ascii_digit)).ok_or(HeadError::Malformed)?;
-    if line.len() > 12 && line[12] != b' ' {
+    let reason = &line[12..];
+    if reason.first().is_some_and(|&byte| byte != b' ') || !reason.iter().all(|&byte| is_value_byte(byte)) {
         return Err(HeadError::Malformed);
     }
     let status = digits.iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
@@ -226,19 +227,27 @@ pub(crate) fn is_method(method: &[u8]) -> bool {
     )
 }
 
+/// Where the line that begins at `start` ends, its CRLF left out. Only LF ends a line: CR before that
+/// is part of it, and no rule allows it there.
+fn line_end(head: &[u8], start: usize) -> Result<usize, HeadError> {
+    let newline = memchr::memchr(b'\n', &head[start..]).ok_or(HeadError::Malformed)?;
+    match newline.checked_sub(1) {
+        Some(length) if head[start + length] == b'\r' => Ok(start + length),
+        _ => Err(HeadError::Malformed),
+    }
+}
+
 /// Parses header lines from `start` on; names are put in lower case in place.
 fn headers(mut head: BytesMut, start: usize) -> Result<(Bytes, Headers), HeadError> {
     // (name start, name end, value start, value end), found while the buffer can still be changed.
     let mut spans: smallvec::SmallVec<[(usize, usize, usize, usize); 32]> = smallvec::SmallVec::new();
     let mut line_start = start;
-    while head[line_start] != b'\r' {
+    // Only the last line is empty; CR at the start of another one is part of a (bad) name.
+    while line_start + 2 < head.len() {
         if spans.len() == MAX_HEADERS {
             return Err(HeadError::TooMany);
         }
-        let line_end = line_start
-            + memchr::memchr(b'\n', &head[line_start..])
-                .and_then(|newline| newline.checked_sub(1))
-                .ok_or(HeadError::Malformed)?;
+        let line_end = line_end(&head, line_start)?;
         let colon =
             line_start + memchr::memchr(b':', &head[line_start..line_end]).ok_or(HeadError::Malformed)?;
         let name = &mut head[line_start..colon];
@@ -263,7 +272,7 @@ fn headers(mut head: BytesMut, start: usize) -> Result<(Bytes, Headers), HeadErr
     Ok((head, headers))
 }
 
-fn is_blank(byte: u8) -> bool {
+pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
@@ -371,6 +380,11 @@ mod tests {
             ("GET / HTTP/1.1\nHost: a\n\n", Malformed),
             ("GET / HTTP/1.1\r\nHost: a\n\r\n", Malformed),
             ("GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\rXHost: a\r\n\r\n", Malformed),
+            ("GET /\rX HTTP/1.1\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\n\rX: a\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\n\r\r\n\r\n", Malformed),
+            ("GET / HTTP/1.1\r\nA: b\r\n\rContent-Length: 3\r\n\r\n", Malformed),
             ("GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", Malformed),
             ("GET / HTTP/1.1\r\nX : a\r\n\r\n", Malformed),
             ("GET / HTTP/1.1\r\n X: a\r\n\r\n", Malformed),

@@ -19,20 +19,18 @@ use super::body::Decoder;
 use super::encode::{self, BodyWriter};
 use super::head::{self, Framing, HeadError, RequestHead, Scan, Version};
 use super::io::{Reader, Writer, join, split};
+use super::lenient;
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::http::body::{Body, Sink};
 use crate::http::exchange::{self, Arrival, Finished};
 use crate::http::message::{Follows, Request, Responder as AnyResponder, Response};
 use crate::http::upgrade;
+use crate::http::{LINGER, LINGER_BYTES};
 use crate::stream::Stream;
 
 /// Empty lines tolerated before a request line (RFC 9112 §2.2).
 const MAX_LEADING_LINES: usize = 2;
-/// How long a closing connection still reads, so that the peer sees our answer and not a reset.
-const LINGER: Duration = Duration::from_secs(1);
-/// Most unread request bytes swallowed while lingering.
-const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves requests until the connection ends.
 pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: BytesMut) {
@@ -105,20 +103,25 @@ async fn next_head(
     }
     let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
     let refused = |error: HeadError| (ClientError::Head(error), arrival);
+    let lenient = connection.worker.config.compat.lenient_http1;
     let mut scan = Scan::default();
     let mut leading = 0;
     loop {
-        while leading < MAX_LEADING_LINES && reader.buffer.starts_with(b"\r\n") {
-            reader.buffer.advance(2);
+        while leading < MAX_LEADING_LINES
+            && let Some(length) = empty_line(&reader.buffer, lenient)
+        {
+            reader.buffer.advance(length);
             leading += 1;
         }
         // What cannot become a request line is refused at once, not when it times out.
         if reader.buffer.first().is_some_and(|byte| !byte.is_ascii_uppercase() && *byte != b'\r') {
             return Err(refused(HeadError::Malformed));
         }
-        if let Some(end) = scan.end(&reader.buffer).map_err(refused)? {
-            let head = head::request(reader.buffer.split_to(end)).map_err(refused)?;
-            return Ok(Some((head, arrival)));
+        let end = if lenient { scan.lenient_end(&reader.buffer) } else { scan.end(&reader.buffer) };
+        if let Some(end) = end.map_err(refused)? {
+            let head = reader.buffer.split_to(end);
+            let parsed = if lenient { repaired(&head) } else { head::request(head) };
+            return parsed.map(|head| Some((head, arrival))).map_err(refused);
         }
         let deadline = arrival.at + limits.header_timeout;
         let filled = tokio::select! {
@@ -132,6 +135,22 @@ async fn next_head(
             Ok(_) => {}
         }
     }
+}
+
+/// Length of the empty line at the start of `buffer`.
+fn empty_line(buffer: &[u8], lenient: bool) -> Option<usize> {
+    match buffer {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\n', ..] if lenient => Some(1),
+        _ => None,
+    }
+}
+
+/// Parses a head that may need repair.
+fn repaired(head: &[u8]) -> Result<RequestHead, HeadError> {
+    let mut parsed = head::request(lenient::canonical(head)?)?;
+    parsed.wire = head.len();
+    Ok(parsed)
 }
 
 /// Waits for the first byte of a request; false when the connection should end instead.

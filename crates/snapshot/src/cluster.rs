@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health_check::HealthCheck;
+use crate::action::Percentage;
 use crate::tls::UpstreamTls;
 use crate::transport::Transport;
 
@@ -284,8 +285,10 @@ pub struct PoolLimits {
     pub max_pending: u32,
     /// `http.http2MaxRequests`: concurrent requests, any protocol.
     pub max_requests: u32,
-    /// `http.maxRetries`: concurrent retries.
+    /// `http.maxRetries`: concurrent retries, where there is no budget for them.
     pub max_retries: u32,
+    /// `retryBudget`.
+    pub retry_budget: Option<RetryBudget>,
     /// `http.maxRequestsPerConnection`; `None` = unlimited.
     pub max_requests_per_connection: Option<u32>,
     /// `http.idleTimeout`: of a pooled connection; `None` = never.
@@ -306,11 +309,21 @@ impl Default for PoolLimits {
             max_pending: u32::MAX,
             max_requests: u32::MAX,
             max_retries: u32::MAX,
+            retry_budget: None,
             max_requests_per_connection: None,
             idle_timeout: Some(HOUR),
             max_concurrent_streams: None,
         }
     }
+}
+
+/// `retryBudget`: how many retries may be in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Share of the requests in progress or waiting for a connection.
+    pub share: Percentage,
+    /// So many in any case.
+    pub min_concurrency: u32,
 }
 
 /// `tcp.tcpKeepalive`; unset parts are left to the system.

@@ -17,6 +17,9 @@ pub struct RetryPolicy {
     pub backoff: Duration,
     /// Whether endpoints already tried are avoided.
     pub avoid_previous_hosts: bool,
+    /// Whether, after every second attempt, localities are left whose endpoints have been tried
+    /// (`retryRemoteLocalities`).
+    pub other_priorities: bool,
 }
 
 impl RetryPolicy {
@@ -35,6 +38,7 @@ impl RetryPolicy {
             per_try_timeout: None,
             backoff: Self::DEFAULT_BACKOFF,
             avoid_previous_hosts: false,
+            other_priorities: false,
         }
     }
 

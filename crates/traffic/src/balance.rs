@@ -6,12 +6,14 @@
 //!
 //! Whatever the algorithm: an endpoint the configuration calls unhealthy is never picked, an ejected
 //! one only in panic (`minHealthPercent`), and an endpoint this request has tried is drawn again up
-//! to [`RetryPolicy::HOST_RESELECTIONS`] times before it is accepted.
+//! to `RetryPolicy::HOST_RESELECTIONS` times before it is accepted.
 
 mod deadline;
 mod endpoint;
+mod group;
 mod maglev;
 mod ring;
+mod tiers;
 mod weights;
 
 use std::cell::RefCell;
@@ -19,20 +21,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_snapshot::cluster::{Balancer, Cluster};
-use portcullis_snapshot::retry::RetryPolicy;
+use portcullis_snapshot::cluster::{Cluster, Endpoints};
 use rand::Rng;
 
 use crate::breaker::Breaker;
 use crate::outlier::Observation;
 use crate::shared::{Registry, SharedCluster};
 
-use deadline::Deadlines;
 use endpoint::Learned;
 pub use endpoint::{ActiveRequest, EndpointState, Tried};
-use maglev::Maglev;
-use ring::Ring;
-use weights::Weights;
+use group::Group;
+use tiers::Tiers;
 
 /// The endpoint chosen.
 pub type Pick = Rc<EndpointState>;
@@ -93,7 +92,7 @@ impl ClusterState {
             self.shared.sweep(now);
             view.see_verdicts(&self.shared);
         }
-        view.pick(dice, hash, tried)
+        view.pick(now, dice, hash, tried)
     }
 
     /// Reports what was seen of an endpoint, for outlier detection. Nearly free without one.
@@ -129,30 +128,14 @@ impl ClusterState {
 #[derive(Debug)]
 struct View {
     cluster: Arc<Cluster>,
-    /// Value of [`SharedCluster::verdicts`] that `eligible` was made with.
+    /// Value of [`SharedCluster::verdicts`] that `group` was made with.
     verdicts: u64,
     /// In order of address.
     all: Vec<Rc<EndpointState>>,
-    /// Those that may be picked, in order of address.
-    eligible: Vec<Rc<EndpointState>>,
-    chooser: Chooser,
-    /// Turn of the unweighted round robin; `None` before the first pick, which starts anywhere.
-    turn: Option<u64>,
-}
-
-/// What is worked out once per list of eligible endpoints.
-#[derive(Debug)]
-enum Chooser {
-    /// Not worked out yet.
-    Unset,
-    /// Equal weights: the list itself suffices.
-    Uniform,
-    /// Unequal weights, by draw.
-    Weighted(Weights),
-    /// Unequal weights, in turn (also for least request, as in Envoy).
-    Deadlines(Deadlines),
-    Ring(Ring),
-    Maglev(Maglev),
+    /// Those that may be picked, where all are alike.
+    group: Group,
+    /// Those that may be picked, where localities matter.
+    tiers: Option<Box<Tiers>>,
 }
 
 impl View {
@@ -161,9 +144,8 @@ impl View {
             cluster: Arc::clone(cluster),
             verdicts: 0,
             all: Vec::new(),
-            eligible: Vec::new(),
-            chooser: Chooser::Unset,
-            turn: None,
+            group: Group::default(),
+            tiers: None,
         };
         view.replace_endpoints(shared);
         view
@@ -171,28 +153,35 @@ impl View {
 
     fn update(&mut self, cluster: &Arc<Cluster>, shared: &SharedCluster) {
         let old = std::mem::replace(&mut self.cluster, Arc::clone(cluster));
-        let same = Arc::ptr_eq(&old.endpoints, &cluster.endpoints) && old.outlier == cluster.outlier;
+        let same = Arc::ptr_eq(&old.endpoints, &cluster.endpoints)
+            && old.outlier == cluster.outlier
+            && old.warmup == cluster.warmup;
         if !same {
             self.replace_endpoints(shared);
         } else if old.balancer != cluster.balancer {
-            self.chooser = Chooser::Unset;
+            self.sort_out();
         }
     }
 
     /// Both lists are sorted by address, so one walk finds what stays.
     fn replace_endpoints(&mut self, shared: &SharedCluster) {
         self.verdicts = shared.verdicts();
-        let members = &self.cluster.endpoints.all;
+        let Endpoints { all: members, layout } = &*self.cluster.endpoints;
         let monitors = shared.monitors(members.iter().map(|member| &member.address));
         let mut old = std::mem::take(&mut self.all).into_iter().peekable();
-        for (member, monitor) in members.iter().zip(monitors) {
+        for (position, (member, monitor)) in members.iter().zip(monitors).enumerate() {
             while old.next_if(|state| *state.address() < member.address).is_some() {}
             let learned = match old.peek() {
                 Some(state) if *state.address() == member.address => Rc::clone(state.learned()),
                 _ => Rc::<Learned>::default(),
             };
             learned.watch(monitor);
-            self.all.push(Rc::new(EndpointState::new(Arc::clone(member), learned)));
+            let tier = layout.as_ref().map_or(0, |layout| layout.priority_of(position));
+            self.all.push(Rc::new(EndpointState::new(Arc::clone(member), learned, tier)));
+        }
+        if self.cluster.warmup.is_some() {
+            let arrivals = shared.arrivals(members.iter().map(|member| &member.address));
+            self.all.iter().zip(arrivals).for_each(|(state, arrived)| state.learned().arrived.set(arrived));
         }
         self.sort_out();
     }
@@ -213,82 +202,35 @@ impl View {
 
     /// Works out who may be picked.
     fn sort_out(&mut self) {
-        let healthy = self.all.iter().filter(|state| state.endpoint().healthy);
-        self.eligible.clear();
-        self.eligible.extend(healthy.clone().filter(|state| !state.is_ejected()).cloned());
+        if let Some(layout) = &self.cluster.endpoints.layout {
+            self.tiers.get_or_insert_default().sort_out(&self.cluster, layout, &self.all);
+            return;
+        }
+        self.tiers = None;
+        let healthy = || self.all.iter().filter(|state| state.endpoint().healthy);
+        let able = || healthy().filter(|state| !state.is_ejected());
         let least = self.cluster.outlier.as_ref().map_or(0, |rules| rules.min_health_percent as usize);
-        if self.eligible.len() * 100 < least.min(100) * self.all.len() {
+        let (count, members) = (able().count(), self.all.len());
+        if count * 100 < least.min(100) * members && !tiers::is_able(count, members) {
             // Panic: so few are left that the rest would drown; better to use the ejected ones too.
-            self.eligible.clear();
-            self.eligible.extend(healthy.cloned());
+            self.group.refill(healthy());
+        } else {
+            self.group.refill(able());
         }
-        self.chooser = Chooser::Unset;
     }
 
-    fn pick(&mut self, dice: &mut impl Rng, hash: Option<u64>, tried: &Tried) -> Result<Pick, NoEndpoint> {
-        if self.eligible.is_empty() {
-            return Err(if self.all.is_empty() { NoEndpoint::Empty } else { NoEndpoint::Unhealthy });
-        }
-        if self.eligible.len() == 1 {
-            return Ok(Rc::clone(&self.eligible[0]));
-        }
-        if matches!(self.chooser, Chooser::Unset) {
-            self.chooser = self.work_out(dice);
-        }
-        let hash = match self.cluster.balancer {
-            Balancer::RingHash { .. } | Balancer::Maglev { .. } => hash.unwrap_or_else(|| dice.next_u64()),
-            _ => 0,
+    fn pick(
+        &mut self,
+        now: Instant,
+        dice: &mut impl Rng,
+        hash: Option<u64>,
+        tried: &Tried,
+    ) -> Result<Pick, NoEndpoint> {
+        let picked = match &mut self.tiers {
+            None => self.group.pick(&self.cluster, now, dice, hash, tried),
+            Some(tiers) => tiers.pick(&self.cluster, now, dice, hash, tried),
         };
-        let mut chosen = self.choose(dice, hash, 0);
-        for attempt in 1..=RetryPolicy::HOST_RESELECTIONS {
-            if !tried.contains(&self.eligible[chosen]) {
-                break;
-            }
-            chosen = self.choose(dice, hash, attempt);
-        }
-        Ok(Rc::clone(&self.eligible[chosen]))
-    }
-
-    fn work_out(&self, dice: &mut impl Rng) -> Chooser {
-        let weight = |state: &Rc<EndpointState>| state.endpoint().weight.max(1);
-        let first = weight(&self.eligible[0]);
-        let equal = self.eligible.iter().all(|state| weight(state) == first);
-        match self.cluster.balancer {
-            Balancer::RingHash { minimum_size } => Chooser::Ring(Ring::new(&self.eligible, minimum_size)),
-            Balancer::Maglev { table_size } => Chooser::Maglev(Maglev::new(&self.eligible, table_size)),
-            _ if equal => Chooser::Uniform,
-            Balancer::Random => Chooser::Weighted(Weights::new(self.eligible.iter().map(weight))),
-            Balancer::LeastRequest | Balancer::RoundRobin => {
-                Chooser::Deadlines(Deadlines::new(&self.eligible, dice))
-            }
-        }
-    }
-
-    /// A position in `eligible`, which is not empty. `attempt` counts from 0.
-    fn choose(&mut self, dice: &mut impl Rng, hash: u64, attempt: u32) -> usize {
-        let count = self.eligible.len();
-        match &mut self.chooser {
-            Chooser::Ring(ring) => ring.at(hash, attempt),
-            Chooser::Maglev(table) => table.at(hash, attempt),
-            Chooser::Weighted(weights) => weights.at(dice.next_u64()),
-            Chooser::Deadlines(deadlines) => match self.cluster.balancer {
-                Balancer::LeastRequest => deadlines.next(&self.eligible, EndpointState::weight_by_load),
-                _ => deadlines.next(&self.eligible, EndpointState::weight),
-            },
-            Chooser::Uniform | Chooser::Unset => match self.cluster.balancer {
-                Balancer::RoundRobin => {
-                    let turn = self.turn.get_or_insert_with(|| dice.next_u64());
-                    *turn = turn.wrapping_add(1);
-                    (*turn % count as u64) as usize
-                }
-                Balancer::LeastRequest => {
-                    let (first, second) = (draw(dice, count), draw(dice, count));
-                    let busier = self.eligible[first].active() > self.eligible[second].active();
-                    if busier { second } else { first }
-                }
-                _ => draw(dice, count),
-            },
-        }
+        picked.ok_or(if self.all.is_empty() { NoEndpoint::Empty } else { NoEndpoint::Unhealthy })
     }
 }
 

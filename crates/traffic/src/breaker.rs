@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use portcullis_snapshot::cluster::PoolLimits;
+use portcullis_snapshot::cluster::{PoolLimits, RetryBudget};
 
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub enum Resource {
     Pending,
     /// `http.http2MaxRequests`: requests in progress, any protocol.
     Requests,
-    /// `http.maxRetries`: retries in progress.
+    /// `http.maxRetries`, or `retryBudget`: retries in progress.
     Retries,
 }
 
@@ -25,6 +25,36 @@ pub enum Resource {
 #[derive(Debug)]
 pub struct Breaker {
     gauges: [Gauge; 4],
+    budget: Budget,
+}
+
+/// `retryBudget`, as two words that readers may see one of before the other; each makes sense by itself.
+#[derive(Debug)]
+struct Budget {
+    /// Retries that are always allowed; [`NO_BUDGET`] without a budget.
+    least: AtomicU32,
+    /// Share of the requests in progress, in millionths.
+    share: AtomicU32,
+}
+
+/// There is no budget: `maxRetries` counts.
+const NO_BUDGET: u32 = u32::MAX;
+
+impl Budget {
+    fn set(&self, budget: Option<RetryBudget>) {
+        let (least, share) = budget.map_or((NO_BUDGET, 0), |budget| {
+            (budget.min_concurrency.min(NO_BUDGET - 1), budget.share.millionths())
+        });
+        for (word, value) in [(&self.least, least), (&self.share, share)] {
+            if word.load(Ordering::Relaxed) != value {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn is_set(&self) -> bool {
+        self.least.load(Ordering::Relaxed) != NO_BUDGET
+    }
 }
 
 #[derive(Debug)]
@@ -38,11 +68,14 @@ impl Breaker {
     #[must_use]
     pub fn new(limits: &PoolLimits) -> Self {
         let gauge = |limit| Gauge { limit: AtomicU32::new(limit), used: AtomicU32::new(0) };
-        Self { gauges: by_resource(limits).map(gauge) }
+        let budget = Budget { least: AtomicU32::new(NO_BUDGET), share: AtomicU32::new(0) };
+        budget.set(limits.retry_budget);
+        Self { gauges: by_resource(limits).map(gauge), budget }
     }
 
     /// Takes over new limits. What is in use stays; a lower limit only keeps more from coming.
     pub fn update(&self, limits: &PoolLimits) {
+        self.budget.set(limits.retry_budget);
         for (gauge, limit) in self.gauges.iter().zip(by_resource(limits)) {
             // Unconditional stores would take the line from readers at every publication.
             if gauge.limit.load(Ordering::Relaxed) != limit {
@@ -56,14 +89,37 @@ impl Breaker {
     /// Dropping the permit gives it back.
     #[must_use]
     pub fn try_acquire(self: &Arc<Self>, resource: Resource) -> Option<Permit> {
-        let gauge = &self.gauges[resource as usize];
-        let limit = gauge.limit.load(Ordering::Relaxed);
-        if limit == u32::MAX {
+        let limit = self.limit(resource);
+        if limit == u32::MAX && !self.is_counted(resource) {
             return Some(Permit { counted: None });
         }
         let take = |used: u32| (used < limit).then_some(used + 1);
-        gauge.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        let used = &self.gauges[resource as usize].used;
+        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
         Some(Permit { counted: Some((Arc::clone(self), resource)) })
+    }
+
+    /// One more of `resource`, whatever its limit.
+    #[must_use]
+    pub fn acquire(self: &Arc<Self>, resource: Resource) -> Permit {
+        self.gauges[resource as usize].used.fetch_add(1, Ordering::Relaxed);
+        Permit { counted: Some((Arc::clone(self), resource)) }
+    }
+
+    /// The limit now: that of retries follows the requests in progress where there is a budget.
+    fn limit(&self, resource: Resource) -> u32 {
+        if resource == Resource::Retries && self.budget.is_set() {
+            let active = u64::from(self.used(Resource::Requests)) + u64::from(self.used(Resource::Pending));
+            let share = active * u64::from(self.budget.share.load(Ordering::Relaxed)) / 1_000_000;
+            let least = self.budget.least.load(Ordering::Relaxed);
+            return u32::try_from(share).unwrap_or(u32::MAX).max(least);
+        }
+        self.gauges[resource as usize].limit.load(Ordering::Relaxed)
+    }
+
+    /// Whether the use of `resource` matters although it has no limit: a budget is a share of it.
+    fn is_counted(&self, resource: Resource) -> bool {
+        matches!(resource, Resource::Requests | Resource::Pending) && self.budget.is_set()
     }
 
     /// How many of `resource` are counted at present; those taken while there was no limit are not.
@@ -118,6 +174,42 @@ mod tests {
         breaker.update(&PoolLimits { max_connections: 1, ..PoolLimits::default() });
         drop(permit);
         assert_eq!(breaker.used(Resource::Connections), 0);
+    }
+
+    #[test]
+    fn a_budget_is_a_share_of_the_requests_in_progress() {
+        let share = portcullis_snapshot::action::Percentage::from_percent(25.0);
+        let limits = PoolLimits {
+            retry_budget: Some(RetryBudget { share, min_concurrency: 2 }),
+            max_retries: 1,
+            ..PoolLimits::default()
+        };
+        let breaker = Arc::new(Breaker::new(&limits));
+        let retries = |most: usize| {
+            let held: Vec<_> = (0..most).map_while(|_| breaker.try_acquire(Resource::Retries)).collect();
+            held.len()
+        };
+        assert_eq!(retries(10), 2, "the least counts, maxRetries does not");
+        let requests: Vec<_> = (0..19).map(|_| breaker.try_acquire(Resource::Requests).unwrap()).collect();
+        assert_eq!(retries(10), 4, "a quarter of 19");
+        let waiting = breaker.try_acquire(Resource::Pending);
+        assert_eq!(retries(10), 5, "who waits for a connection counts, too");
+        drop((requests, waiting));
+        breaker.update(&PoolLimits { max_retries: 1, ..PoolLimits::default() });
+        assert_eq!(retries(10), 1, "without a budget maxRetries counts again");
+    }
+
+    #[test]
+    fn beyond_the_limit_is_counted() {
+        let limits = PoolLimits { max_connections: 1, ..PoolLimits::default() };
+        let breaker = Arc::new(Breaker::new(&limits));
+        let first = breaker.try_acquire(Resource::Connections);
+        let beyond = breaker.acquire(Resource::Connections);
+        assert!(first.is_some() && breaker.try_acquire(Resource::Connections).is_none());
+        drop(first);
+        assert!(breaker.try_acquire(Resource::Connections).is_none());
+        drop(beyond);
+        assert!(breaker.try_acquire(Resource::Connections).is_some());
     }
 
     #[test]

@@ -95,11 +95,7 @@ impl Detector {
     /// tells whether that happened. The run is forgotten either way.
     pub fn eject(&mut self, address: &Address, run: Run, now: Instant) -> bool {
         let count = self.members.len();
-        let share = (self.ejected + 1) * 100 <= count * self.rules.max_ejection_percent.min(100) as usize;
-        // Recorded from Istio's gateway at 100 %: of several endpoints the last one stays in, a lone
-        // endpoint does not.
-        let last = count > 1 && self.ejected + 1 == count;
-        let within = share && !last;
+        let within = (self.ejected + 1) * 100 <= count * self.rules.max_ejection_percent.min(100) as usize;
         let Some(member) = self.members.get_mut(address).filter(|member| !member.is_out()) else {
             return false;
         };

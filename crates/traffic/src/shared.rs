@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_snapshot::FastMap;
 use portcullis_snapshot::cluster::{Address, Cluster, Endpoints, OutlierDetection};
@@ -50,7 +50,8 @@ pub struct SharedCluster {
     breaker: Arc<Breaker>,
     /// Counts changes of who is ejected, so that a worker sees with one load that nothing changed.
     verdicts: AtomicU64,
-    /// Nanoseconds from `born` to the next sweep; `u64::MAX` without detection.
+    /// Nanoseconds from `born` to the next sweep, or to when a change that is held back is due; `u64::MAX`
+    /// without detection.
     next_sweep: AtomicU64,
     born: Instant,
     detection: Mutex<Detection>,
@@ -61,7 +62,18 @@ struct Detection {
     detector: Option<Detector>,
     /// What the detector was last told, to tell it only news.
     told: Option<(OutlierDetection, Arc<Endpoints>)>,
+    /// When workers were last shown a change of who is ejected.
+    shown: Option<Instant>,
+    /// Whether one is held back.
+    held_back: bool,
+    /// With a warm-up: since when each member is there and healthy.
+    arrivals: FastMap<Address, Instant>,
 }
+
+/// Workers are shown changes of who is ejected at once, but at most one in this time: Envoy merges changes of
+/// health (`update_merge_window`). So when several endpoints begin to fail together, the first one is left
+/// at once and the others stay in use until the window ends, together or not.
+const MERGE_WINDOW: Duration = Duration::from_secs(1);
 
 impl SharedCluster {
     /// Nothing in use, nobody ejected.
@@ -84,12 +96,15 @@ impl SharedCluster {
     pub fn update(&self, cluster: &Cluster, now: Instant) {
         self.breaker.update(&cluster.pool);
         let mut detection = lock(&self.detection);
-        let Detection { detector, told } = &mut *detection;
+        if cluster.warmup.is_some() || !detection.arrivals.is_empty() {
+            detection.note_arrivals(cluster, now);
+        }
+        let Detection { detector, told, .. } = &mut *detection;
         let Some(rules) = &cluster.outlier else {
             if detector.take().is_some() {
                 self.verdicts.fetch_add(1, Ordering::Release);
             }
-            *told = None;
+            (detection.told, detection.held_back) = (None, false);
             self.next_sweep.store(u64::MAX, Ordering::Relaxed);
             return;
         };
@@ -103,7 +118,9 @@ impl SharedCluster {
             Some(detector) => detector.update(rules, &cluster.endpoints),
             None => *detector = Some(Detector::new(rules, &cluster.endpoints, now)),
         }
-        self.note_sweep(detector.as_ref());
+        // Another list of members is seen as it is, whatever was held back.
+        detection.held_back = false;
+        self.note_sweep(&detection);
         self.verdicts.fetch_add(1, Ordering::Release);
     }
 
@@ -134,6 +151,12 @@ impl SharedCluster {
         members.map(of).collect()
     }
 
+    /// Since when each of `members` is there and healthy, as far as that is known.
+    pub(crate) fn arrivals<'a>(&self, members: impl Iterator<Item = &'a Address>) -> Vec<Option<Instant>> {
+        let detection = lock(&self.detection);
+        members.map(|address| detection.arrivals.get(address).copied()).collect()
+    }
+
     /// Counts what was seen of `address`, and ejects it when that was once too often.
     pub(crate) fn observe(
         &self,
@@ -147,7 +170,8 @@ impl SharedCluster {
             // Rare: an endpoint has just failed for the n-th time in a row.
             let mut detection = lock(&self.detection);
             if detection.detector.as_mut().is_some_and(|detector| detector.eject(address, run, now)) {
-                self.verdicts.fetch_add(1, Ordering::Release);
+                self.show(&mut detection, now);
+                self.note_sweep(&detection);
             }
         }
     }
@@ -158,15 +182,40 @@ impl SharedCluster {
             return;
         }
         let mut detection = lock(&self.detection);
-        if detection.detector.as_mut().is_some_and(|detector| detector.sweep(now)) {
-            self.verdicts.fetch_add(1, Ordering::Release);
+        if detection.detector.as_mut().is_some_and(|detector| detector.sweep(now)) || detection.held_back {
+            self.show(&mut detection, now);
         }
-        self.note_sweep(detection.detector.as_ref());
+        self.note_sweep(&detection);
     }
 
-    fn note_sweep(&self, detector: Option<&Detector>) {
-        let next = detector.map_or(u64::MAX, |detector| nanos(detector.next_sweep(), self.born));
-        self.next_sweep.store(next, Ordering::Relaxed);
+    /// Shows workers a change of who is ejected, or holds it back until the window ends.
+    fn show(&self, detection: &mut Detection, now: Instant) {
+        detection.held_back = detection.shown.is_some_and(|shown| now < shown + MERGE_WINDOW);
+        if !detection.held_back {
+            detection.shown = Some(now);
+            self.verdicts.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn note_sweep(&self, detection: &Detection) {
+        let sweep = detection.detector.as_ref().map(Detector::next_sweep);
+        let due = detection.shown.filter(|_| detection.held_back).map(|shown| shown + MERGE_WINDOW);
+        let next = sweep.into_iter().chain(due).map(|next| nanos(next, self.born)).min();
+        self.next_sweep.store(next.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Detection {
+    /// An endpoint arrives when it is first seen healthy, and again after it was not.
+    fn note_arrivals(&mut self, cluster: &Cluster, now: Instant) {
+        let mut before = std::mem::take(&mut self.arrivals);
+        if cluster.warmup.is_none() {
+            return;
+        }
+        for member in cluster.endpoints.all.iter().filter(|member| member.healthy) {
+            let since = before.remove(&member.address).unwrap_or(now);
+            self.arrivals.insert(member.address.clone(), since);
+        }
     }
 }
 

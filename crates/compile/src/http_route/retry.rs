@@ -32,14 +32,6 @@ pub(super) fn policy(
     };
     let per_try = duration(spec.per_try_timeout.as_ref(), "perTryTimeout", reporter)?;
     let backoff = duration(spec.backoff.as_ref(), "backoff", reporter)?;
-    if spec.retry_remote_localities == Some(true) {
-        reporter.report(
-            Code::FieldNotHonoured,
-            "retryRemoteLocalities",
-            "is accepted but not honoured yet",
-            "",
-        );
-    }
     Some(RetryPolicy {
         attempts,
         on,
@@ -48,6 +40,7 @@ pub(super) fn policy(
         per_try_timeout: per_try.filter(|limit| timeout.is_none_or(|whole| *limit < whole)),
         backoff: backoff.unwrap_or(RetryPolicy::DEFAULT_BACKOFF),
         avoid_previous_hosts: spec.retry_ignore_previous_hosts.unwrap_or(default.avoid_previous_hosts),
+        other_priorities: spec.retry_remote_localities == Some(true),
     })
 }
 

@@ -78,7 +78,7 @@ impl Journey<'_> {
             return self.fail(UpstreamError::Overflow, false, body, responder).await;
         };
         let mut timers = Timers::new(self.timeout, self.forward.retry.per_try_timeout);
-        let mut tried = portcullis_traffic::Tried::default();
+        let mut tried = portcullis_traffic::Tried::under(&self.forward.retry);
         let mut retry_permit = None;
         loop {
             let pending = match self.pick(&mut tried) {
@@ -155,8 +155,7 @@ impl Journey<'_> {
 
     fn pick(&mut self, tried: &mut portcullis_traffic::Tried) -> Result<Picked, UpstreamError> {
         let hash = prepare::hash(&mut self.exchange, &self.forward.hash);
-        let avoid = self.forward.retry.avoid_previous_hosts;
-        self.upstream.pick(self.exchange.worker(), hash, avoid, tried)
+        self.upstream.pick(self.exchange.worker(), hash, tried)
     }
 
     /// What a response means to the retry policy.

@@ -79,7 +79,7 @@ pub(super) async fn dial(
     let cluster = upstream.cluster();
     ending.record.cluster = Some(Arc::clone(&cluster));
     let permit = upstream.breaker().try_acquire(Resource::Connections).ok_or(UpstreamError::Overflow)?;
-    let picked = upstream.pick(worker, hash_key(&way.route, connection), false, &mut Tried::none())?;
+    let picked = upstream.pick(worker, hash_key(&way.route, connection), &mut Tried::none())?;
     ending.record.endpoint = Some(Arc::clone(picked.endpoint()));
     let address = &picked.endpoint().address;
     let stream = match within_limit(&cluster, address, way.payload).await {

@@ -30,7 +30,7 @@ pub(crate) struct Picked {
 }
 
 impl Upstream {
-    /// Picks an endpoint; with `avoid`, one that was not tried before is preferred.
+    /// Picks an endpoint, if possible none that is to be avoided after what was tried before.
     ///
     /// # Errors
     /// [`UpstreamError::NoHealthyEndpoint`].
@@ -38,16 +38,11 @@ impl Upstream {
         self: &Rc<Self>,
         worker: &Worker,
         hash: Option<u64>,
-        avoid: bool,
         tried: &mut Tried,
     ) -> Result<Picked, UpstreamError> {
-        let none = Tried::none();
-        let avoided = if avoid { &*tried } else { &none };
-        let picked = worker.with_dice(|dice| self.state.pick(Instant::now(), dice, hash, avoided));
+        let picked = worker.with_dice(|dice| self.state.pick(Instant::now(), dice, hash, tried));
         let pick = picked.map_err(|_| UpstreamError::NoHealthyEndpoint)?;
-        if avoid {
-            tried.push(&pick);
-        }
+        tried.push(&pick);
         let active = pick.begin();
         Ok(Picked { upstream: Rc::clone(self), pick, _active: active })
     }

@@ -26,15 +26,19 @@ struct Turn {
 impl Deadlines {
     /// Endpoints that were scheduled before keep their deadline; others get one anywhere within
     /// their first period, or all workers would start with the same endpoint.
-    pub(super) fn new(endpoints: &[Rc<EndpointState>], dice: &mut impl Rng) -> Self {
+    pub(super) fn new(
+        endpoints: &[Rc<EndpointState>],
+        weight: impl Fn(&EndpointState) -> f64,
+        dice: &mut impl Rng,
+    ) -> Self {
         let held = || endpoints.iter().map(|endpoint| endpoint.learned().deadline.get());
         let now = held().filter(|&deadline| deadline > 0.0).fold(f64::INFINITY, f64::min);
         let now = if now.is_finite() { now } else { 0.0 };
         let turns = endpoints.iter().enumerate().map(|(position, endpoint)| {
             let held = endpoint.learned().deadline.get();
             // Whoever was out for long must not make up for all of it.
-            let latest = now + 1.0 / endpoint.weight();
-            let deadline = if held > 0.0 { held.min(latest) } else { now + unit(dice) / endpoint.weight() };
+            let period = 1.0 / weight(endpoint);
+            let deadline = if held > 0.0 { held.min(now + period) } else { now + unit(dice) * period };
             Reverse(Turn { deadline, position })
         });
         Self { queue: turns.collect() }
@@ -56,7 +60,7 @@ impl Deadlines {
 
 /// Uniform in [0, 1).
 #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double")]
-fn unit(dice: &mut impl Rng) -> f64 {
+pub(super) fn unit(dice: &mut impl Rng) -> f64 {
     (dice.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 

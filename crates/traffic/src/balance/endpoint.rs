@@ -3,8 +3,10 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use portcullis_snapshot::cluster::{Address, Endpoint};
+use portcullis_snapshot::retry::RetryPolicy;
 
 use crate::outlier::Monitor;
 
@@ -13,6 +15,8 @@ use crate::outlier::Monitor;
 pub struct EndpointState {
     endpoint: Arc<Endpoint>,
     learned: Rc<Learned>,
+    /// Priority of its locality.
+    tier: u32,
 }
 
 /// Survives as long as the address stays in the cluster.
@@ -22,6 +26,8 @@ pub(super) struct Learned {
     /// Time of its next turn on the scale of [`super::deadline::Deadlines`]; 0 = never had one.
     pub(super) deadline: Cell<f64>,
     monitor: RefCell<Option<Arc<Monitor>>>,
+    /// Since when it is there and healthy; only known where the cluster has a warm-up.
+    pub(super) arrived: Cell<Option<Instant>>,
 }
 
 impl Learned {
@@ -31,8 +37,8 @@ impl Learned {
 }
 
 impl EndpointState {
-    pub(super) fn new(endpoint: Arc<Endpoint>, learned: Rc<Learned>) -> Self {
-        Self { endpoint, learned }
+    pub(super) fn new(endpoint: Arc<Endpoint>, learned: Rc<Learned>, tier: u32) -> Self {
+        Self { endpoint, learned, tier }
     }
 
     /// The endpoint as configured.
@@ -66,6 +72,14 @@ impl EndpointState {
         ActiveRequest { learned: Rc::clone(&self.learned) }
     }
 
+    pub(super) fn arrived(&self) -> Option<Instant> {
+        self.learned.arrived.get()
+    }
+
+    pub(super) fn tier(&self) -> u32 {
+        self.tier
+    }
+
     pub(super) fn learned(&self) -> &Rc<Learned> {
         &self.learned
     }
@@ -97,39 +111,65 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// The endpoints a request has tried so far. Empty, it holds no memory.
-#[derive(Debug, Clone, Default)]
+/// The endpoints a request has tried so far, and what follows from that. Empty, it holds no memory.
+#[derive(Debug, Clone)]
 pub struct Tried {
     learned: Vec<Rc<Learned>>,
+    /// Priorities of the attempts, where they matter.
+    tiers: Vec<u32>,
+    avoid: bool,
+    leave_tiers: bool,
 }
 
 impl Tried {
-    /// Most endpoints remembered: beyond, the oldest is forgotten.
+    /// Most attempts remembered: beyond, the oldest is forgotten.
     pub const MAX: usize = 32;
 
-    /// None yet.
+    /// None yet, and none will be remembered.
     #[must_use]
     pub const fn none() -> Self {
-        Self { learned: Vec::new() }
+        Self { learned: Vec::new(), tiers: Vec::new(), avoid: false, leave_tiers: false }
+    }
+
+    /// None yet; what is remembered of attempts is what `policy` wants avoided.
+    #[must_use]
+    pub const fn under(policy: &RetryPolicy) -> Self {
+        let (avoid, leave_tiers) = (policy.avoid_previous_hosts, policy.other_priorities);
+        Self { learned: Vec::new(), tiers: Vec::new(), avoid, leave_tiers }
     }
 
     /// Remembers an endpoint.
     pub fn push(&mut self, endpoint: &EndpointState) {
-        if self.learned.len() >= Self::MAX {
-            self.learned.remove(0);
+        if self.avoid {
+            forget_oldest(&mut self.learned);
+            self.learned.push(Rc::clone(&endpoint.learned));
         }
-        self.learned.push(Rc::clone(&endpoint.learned));
+        if self.leave_tiers {
+            forget_oldest(&mut self.tiers);
+            self.tiers.push(endpoint.tier);
+        }
     }
 
-    /// Whether an endpoint has been tried, under this or an older snapshot.
+    /// Whether an endpoint has been tried, under this or an older snapshot, and is to be avoided.
     #[must_use]
     pub fn contains(&self, endpoint: &EndpointState) -> bool {
         self.learned.iter().any(|tried| Rc::ptr_eq(tried, &endpoint.learned))
     }
 
-    /// Whether none has been tried.
+    /// Whether none is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.learned.is_empty()
+        self.learned.is_empty() && self.tiers.is_empty()
+    }
+
+    /// The priorities tried, where they are to be left.
+    pub(super) fn tiers(&self) -> Option<&[u32]> {
+        Some(&*self.tiers).filter(|tiers| !tiers.is_empty())
+    }
+}
+
+fn forget_oldest<T>(list: &mut Vec<T>) {
+    if list.len() >= Tried::MAX {
+        list.remove(0);
     }
 }

@@ -32,12 +32,19 @@ struct Walk {
 }
 
 impl Maglev {
-    /// Fills a table of `size` slots, a prime number, for endpoints in order of address.
-    pub(super) fn new(endpoints: &[Rc<EndpointState>], size: u64) -> Self {
+    /// Fills a table of `size` slots, a prime number, for endpoints with their shares of it. They take turns
+    /// in the order of their addresses as texts.
+    pub(super) fn new(endpoints: &[Rc<EndpointState>], shares: &[f64], size: u64) -> Self {
         let size = size.clamp(MIN_SIZE, MAX_SIZE);
-        let heaviest = endpoints.iter().map(|endpoint| endpoint.weight()).fold(0.0, f64::max);
+        let heaviest = shares.iter().copied().fold(0.0, f64::max);
+        let mut named: Vec<_> = (0..)
+            .zip(endpoints)
+            .zip(shares)
+            .map(|((position, endpoint), share)| (host_key(endpoint), position, *share))
+            .collect();
+        named.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         let mut walks: Vec<Walk> =
-            (0..).zip(endpoints).map(|(position, endpoint)| Walk::new(position, endpoint, size)).collect();
+            named.iter().map(|(name, position, share)| Walk::new(name, *position, *share, size)).collect();
         let mut slots = vec![FREE; usize::try_from(size).unwrap_or_default()];
         let mut free = slots.len();
         let mut round = 0.0;
@@ -67,11 +74,10 @@ impl Maglev {
 }
 
 impl Walk {
-    fn new(position: u32, endpoint: &EndpointState, size: u64) -> Self {
-        let key = host_key(endpoint);
-        let next = xxh64(key.as_bytes(), 0) % size;
-        let skip = xxh64(key.as_bytes(), 1) % (size - 1) + 1;
-        Self { position, next, skip, weight: endpoint.weight(), taken: 0.0 }
+    fn new(name: &str, position: u32, share: f64, size: u64) -> Self {
+        let next = xxh64(name.as_bytes(), 0) % size;
+        let skip = xxh64(name.as_bytes(), 1) % (size - 1) + 1;
+        Self { position, next, skip, weight: share, taken: 0.0 }
     }
 
     /// Takes the next free slot of the permutation; there is one, and a prime size reaches it. For

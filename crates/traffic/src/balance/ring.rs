@@ -20,18 +20,18 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Lays out a ring of at least `minimum_size` points for endpoints in order of address.
-    pub(super) fn new(endpoints: &[Rc<EndpointState>], minimum_size: u64) -> Self {
-        let total: f64 = endpoints.iter().map(|endpoint| endpoint.weight()).sum();
-        let least = endpoints.iter().map(|endpoint| endpoint.weight()).fold(f64::INFINITY, f64::min) / total;
+    /// Lays out a ring of at least `minimum_size` points for endpoints in order of address, with their
+    /// shares of it.
+    pub(super) fn new(endpoints: &[Rc<EndpointState>], shares: &[f64], minimum_size: u64) -> Self {
+        let least = shares.iter().copied().fold(1.0, f64::min);
         #[expect(clippy::cast_precision_loss, reason = "sizes stay far below 2^53")]
         let minimum = minimum_size as f64;
         // As small as possible while the lightest endpoint has a whole number of points.
         let scale = ((least * minimum).ceil() / least).min(MAX_SIZE);
         let mut points = Vec::new();
         let (mut have, mut want) = (0.0, 0.0);
-        for (position, endpoint) in (0_u32..).zip(endpoints) {
-            want += scale * endpoint.weight() / total;
+        for ((position, endpoint), share) in (0_u32..).zip(endpoints).zip(shares) {
+            want += scale * share;
             let mut name = format!("{}_", host_key(endpoint));
             let stem = name.len();
             let mut number = 0_u32;
@@ -53,6 +53,13 @@ impl Ring {
         let point = self.points.get((first + attempt as usize) % self.points.len().max(1));
         point.map_or(0, |&(_, position)| position as usize)
     }
+}
+
+/// Weights as shares of their sum. Rounding decides on single points, so it is done as Envoy does it: each
+/// weight times `whole`, divided by the sum.
+pub(super) fn shares(endpoints: &[Rc<EndpointState>], whole: f64) -> impl Iterator<Item = f64> {
+    let total: f64 = endpoints.iter().map(|endpoint| endpoint.weight()).sum();
+    endpoints.iter().map(move |endpoint| endpoint.weight() * whole / total)
 }
 
 /// The text that stands for an endpoint in hashes: `ip:port`, or the path of a unix socket.

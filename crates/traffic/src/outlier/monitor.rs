@@ -44,7 +44,7 @@ impl Monitor {
     pub fn observe(&self, rules: &OutlierDetection, seen: Observation) -> impl Iterator<Item = Run> + use<> {
         let split = rules.consecutive_local.is_some();
         let [first, second] = match seen {
-            Observation::Status(status) => self.status(rules, status),
+            Observation::Status(status) => self.status(rules, counted(rules, status)),
             Observation::Connected | Observation::TcpConnected if split => {
                 reset(&self.local_failures);
                 [None, None]
@@ -100,6 +100,17 @@ impl Monitor {
                 [None, None]
             }
         }
+    }
+}
+
+/// The status that a status counts as: itself, unless the rules list those that are failures.
+fn counted(rules: &OutlierDetection, status: u16) -> u16 {
+    match &rules.failure_statuses {
+        None => status,
+        Some(failures) if !failures.contains(&status) => 200,
+        // Envoy only knows that it failed; what it takes that for depends on the split.
+        Some(_) if rules.consecutive_local.is_some() => 503,
+        Some(_) => 500,
     }
 }
 

@@ -114,9 +114,17 @@ fn local_failures_count_as_statuses_unless_split() {
 
 #[test]
 fn the_share_of_ejected_endpoints_is_bounded() {
-    for (count, percent, out) in
-        [(3, 10, 0), (9, 10, 0), (10, 10, 1), (20, 10, 2), (2, 50, 1), (3, 67, 2), (1, 100, 1), (1, 99, 0)]
-    {
+    for (count, percent, out) in [
+        (3, 10, 0),
+        (9, 10, 0),
+        (10, 10, 1),
+        (20, 10, 2),
+        (2, 50, 1),
+        (3, 67, 2),
+        (3, 100, 3),
+        (1, 100, 1),
+        (1, 99, 0),
+    ] {
         let mut bench = Bench::new(OutlierDetection { max_ejection_percent: percent, ..rules() }, count);
         (0..count).for_each(|number| bench.see_statuses(number, &[500; 3]));
         assert_eq!(bench.detector.ejected().len(), out, "{percent} % of {count}");
@@ -270,13 +278,12 @@ impl Model {
     fn eject(&mut self, number: usize) -> bool {
         let out = self.members.iter().filter(|member| member.out_since.is_some()).count();
         let share = 100.0 * (out + 1) as f64 / self.members.len() as f64;
-        let last = self.members.len() > 1 && out + 1 == self.members.len();
         let (second, rules) = (self.second, &self.rules);
         let member = &mut self.members[number];
         if member.out_since.is_some() {
             return false;
         }
-        if share <= f64::from(rules.max_ejection_percent) && !last {
+        if share <= f64::from(rules.max_ejection_percent) {
             member.out_since = Some(second);
             if rules.base_ejection * member.times < rules.max_ejection + rules.base_ejection {
                 member.times += 1;

@@ -189,6 +189,7 @@ impl<'a> Policy<'a> {
                 .or_else(|| idle(tcp.idle_timeout.as_ref()))
                 .unwrap_or(default.idle_timeout),
             max_concurrent_streams: at_least_one(http.max_concurrent_streams),
+            retry_budget: None,
         }
     }
 

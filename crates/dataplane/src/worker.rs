@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::Config;
 use crate::connection::Scope;
+use crate::http::forward::mirror;
 use crate::postgres::cancel::Sessions;
 use crate::upstream::registry::{Registry, Upstream};
 
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     /// Generation of the last sweep.
     swept: Cell<u64>,
     registry: Registry,
+    /// What copies of requests use at present.
+    pub(crate) mirrors: mirror::Usage,
     log: RefCell<Option<LogBuffer>>,
     dice: RefCell<SmallRng>,
     date: RefCell<(u64, Bytes)>,
@@ -84,6 +87,7 @@ impl Worker {
             swept: Cell::new(0),
             nowhere: Scope::nowhere(),
             registry: Registry::default(),
+            mirrors: mirror::Usage::default(),
             log: RefCell::new(log),
             dice: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             date: RefCell::new((u64::MAX, Bytes::new())),

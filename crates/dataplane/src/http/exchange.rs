@@ -13,6 +13,7 @@ use portcullis_telemetry::details::Details;
 use portcullis_telemetry::flags::Flag;
 use portcullis_telemetry::metrics::DropReason;
 use portcullis_telemetry::record::{Protocol, RequestRecord};
+use portcullis_traffic::breaker::Permit;
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Scope};
@@ -24,6 +25,7 @@ use crate::http::h1::io::Writer;
 use crate::http::message::{Request, Responder, text};
 use crate::http::{pipeline, reply};
 use crate::stream::Stream;
+use crate::upstream::registry::Picked;
 use crate::worker::Worker;
 
 /// When a request arrived, by both clocks.
@@ -97,6 +99,8 @@ pub(crate) struct Record {
     pub(crate) inner: RequestRecord,
     /// Set once the outcome is known; without it, the client left.
     pub(crate) settled: bool,
+    /// What a tunnel holds as long as it lasts: its share of the cluster's limit and of the endpoint's requests.
+    pub(crate) held: Option<Box<(Permit, Picked)>>,
 }
 
 impl Record {
@@ -106,7 +110,7 @@ impl Record {
         inner.downstream_remote_address = Some(connection.peer);
         inner.sni = connection.server_name().cloned();
         connection.worker.shard.request_started();
-        Self { worker: Rc::clone(&connection.worker), at: arrival.at, inner, settled: false }
+        Self { worker: Rc::clone(&connection.worker), at: arrival.at, inner, settled: false, held: None }
     }
 
     /// Time since the request began.

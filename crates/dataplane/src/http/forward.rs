@@ -7,10 +7,13 @@
 //! ```
 
 mod attempt;
+mod head;
+pub(crate) mod mirror;
 mod prepare;
 mod relay;
 mod replay;
 mod timers;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +21,17 @@ use std::time::Duration;
 use portcullis_snapshot::action::{Action, Destination, Forward, Target};
 use portcullis_telemetry::flags::Flag;
 use portcullis_telemetry::record::Reason;
-use portcullis_traffic::breaker::Resource;
+use portcullis_traffic::breaker::{Permit, Resource};
 use portcullis_traffic::retry::{self, Decision, Outcome, ResponseFacts};
 
 use crate::error::{Error, RouteError, UpstreamError};
 use crate::http::body::Body;
 use crate::http::exchange::{Exchange, Finished};
-use crate::http::message::Responder;
+use crate::http::message::{Responder, Response};
 use crate::http::reply;
 use crate::upstream::registry::{Picked, Upstream};
 use attempt::{Attempt, Failure};
+use prepare::Bounds;
 use replay::Replay;
 use timers::Timers;
 
@@ -51,10 +55,10 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
     let upstream = exchange.worker().upstream(&exchange.scope.pinned, id);
     let cluster = Arc::clone(exchange.scope.pinned.snapshot.cluster(id));
     exchange.record.inner.cluster = Some(Arc::clone(&cluster));
-    let timeout = prepare::request(&mut exchange, forward, destination);
+    let bounds = prepare::request(&mut exchange, forward, destination);
     let limit = exchange.worker().config.limits.retry_buffer;
-    let body = Replay::new(body, if forward.retry.attempts > 0 { limit } else { 0 });
-    Journey { exchange, forward, destination, upstream, timeout, retries: 0, stale: 0 }
+    let body = Replay::new(body, if forward.retry.attempts > 0 { limit } else { 0 }, limit);
+    Journey { exchange, forward, destination, upstream, bounds, retries: 0, stale: 0 }
         .travel(body, responder)
         .await
 }
@@ -65,7 +69,7 @@ struct Journey<'a> {
     forward: &'a Forward,
     destination: &'a Destination,
     upstream: std::rc::Rc<Upstream>,
-    timeout: Option<Duration>,
+    bounds: Bounds,
     retries: u32,
     /// Kept connections that turned out to be dead.
     stale: u32,
@@ -73,32 +77,36 @@ struct Journey<'a> {
 
 impl Journey<'_> {
     async fn travel(mut self, mut body: Replay, mut responder: Responder) -> Finished {
-        let breaker = Arc::clone(self.upstream.breaker());
-        let Some(_admitted) = breaker.try_acquire(Resource::Requests) else {
-            return self.fail(UpstreamError::Overflow, false, body, responder).await;
-        };
-        let mut timers = Timers::new(self.timeout, self.forward.retry.per_try_timeout);
+        let mut timers = Timers::new(self.bounds.whole, self.forward.retry.per_try_timeout);
         let mut tried = portcullis_traffic::Tried::under(&self.forward.retry);
-        let mut retry_permit = None;
+        let mut retrying = None;
+        let mut mirrored = self.forward.mirrors.is_empty();
         loop {
             let pending = match self.pick(&mut tried) {
                 Ok(pending) => pending,
-                Err(error) => return self.fail(error, false, body, responder).await,
+                Err(error) => return self.fail(error, body, responder).await,
             };
+            // Copies are sent once, however many tries the request takes, and only if there is where to send it.
+            if !std::mem::replace(&mut mirrored, true) {
+                mirror::start(&self.exchange, &self.forward.mirrors, self.bounds.whole, &mut body);
+            }
             timers.start_try();
             self.exchange.record.inner.endpoint = Some(Arc::clone(pending.endpoint()));
-            let attempt = Attempt { upstream: &self.upstream, number: self.retries + 1 };
+            let attempt = Attempt { upstream: &self.upstream, fresh: self.stale > 0 };
             let answered = attempt.run(&mut self.exchange, &pending, body, &mut responder, &mut timers).await;
-            let (outcome, error) = match answered {
+            // The try is over, and with it its share of the retries in progress.
+            drop(retrying.take());
+            let (permit, wait) = match answered {
                 Ok(answer) => {
-                    pending.observe_status(answer.head.status);
+                    pending.observe_status(self.status_seen(&answer.head));
                     let outcome = self.judge(&answer.head);
-                    if !self.may_retry(outcome, answer.upload.source.can_rewind()) {
-                        drop(retry_permit);
-                        return relay::run(self, answer, pending, responder, timers).await;
+                    match self.leave_to_retry(outcome, answer.upload.source.can_rewind()) {
+                        Some(leave) => {
+                            body = answer.upload.source;
+                            leave
+                        }
+                        None => return relay::run(self, answer, pending, responder, timers).await,
                     }
-                    body = answer.upload.source;
-                    (outcome, UpstreamError::Terminated)
                 }
                 Err(Failure::Gone) => {
                     self.exchange.record.client_left();
@@ -110,46 +118,74 @@ impl Journey<'_> {
                 }
                 Err(Failure::Upstream { error, replay, outcome, stale }) => {
                     body = replay;
-                    // The upstream closed a kept connection while the request was on its way: that
-                    // says nothing about the endpoint and uses up no attempt. A refused stream is an
-                    // attempt as long as the policy has one to give, as recorded.
-                    let policy = &self.forward.retry;
-                    let counts = outcome == Outcome::RefusedStream
-                        && retry::retriable(policy, outcome)
-                        && self.retries < policy.attempts;
-                    if stale && !counts && body.can_rewind() && self.stale < MAX_STALE {
+                    if stale && !self.is_attempt(outcome) && body.can_rewind() && self.stale < MAX_STALE {
                         self.stale += 1;
                         body.rewind();
                         continue;
                     }
                     pending.observe_failure(&error);
-                    (outcome, error)
+                    if timers.is_over() || error == UpstreamError::Timeout {
+                        return self.fail(UpstreamError::Timeout, body, responder).await;
+                    }
+                    match self.leave_to_retry(outcome, body.can_rewind()) {
+                        Some(leave) => leave,
+                        None => return self.fail(error, body, responder).await,
+                    }
                 }
             };
             drop(pending);
-            if timers.is_over() {
-                return self.fail(UpstreamError::Timeout, false, body, responder).await;
+            retrying = Some(permit);
+            self.retries += 1;
+            body.rewind();
+            if !timers.wait(wait).await {
+                return self.fail(UpstreamError::Timeout, body, responder).await;
             }
-            let decision = self
-                .exchange
-                .worker()
-                .with_dice(|dice| retry::decide(&self.forward.retry, self.retries, outcome, dice));
-            match decision {
-                Decision::Retry { wait } if body.can_rewind() => {
-                    drop(retry_permit.take());
-                    let Some(permit) = breaker.try_acquire(Resource::Retries) else {
-                        return self.fail(UpstreamError::Overflow, false, body, responder).await;
-                    };
-                    retry_permit = Some(permit);
-                    self.retries += 1;
-                    body.rewind();
-                    if !timers.wait(wait).await {
-                        return self.fail(UpstreamError::Timeout, false, body, responder).await;
-                    }
+            prepare::count_attempt(&mut self.exchange, self.retries + 1);
+            self.bounds.announce(&mut self.exchange, timers.elapsed());
+        }
+    }
+
+    /// Whether a failure uses up an attempt although the request certainly was not processed. The upstream
+    /// closing a kept connection while the request was on its way does not: that says nothing about the
+    /// endpoint. A refused stream is an attempt as long as the policy has one to give, as recorded.
+    fn is_attempt(&self, outcome: Outcome) -> bool {
+        let policy = &self.forward.retry;
+        outcome == Outcome::RefusedStream
+            && retry::retriable(policy, outcome)
+            && self.retries < policy.attempts
+    }
+
+    /// Leave for another try after this one, and how long to wait for it; without it, what this one came to
+    /// goes to the client. A limit on retries shows as a flag, not as an answer of its own.
+    fn leave_to_retry(&mut self, outcome: Outcome, can_rewind: bool) -> Option<(Permit, Duration)> {
+        if !can_rewind {
+            return None;
+        }
+        let (policy, retries) = (&self.forward.retry, self.retries);
+        let decision = self.exchange.worker().with_dice(|dice| retry::decide(policy, retries, outcome, dice));
+        let flags = &mut self.exchange.record.inner.flags;
+        match decision {
+            Decision::Retry { wait } => {
+                let permit = self.upstream.breaker().try_acquire(Resource::Retries);
+                if permit.is_none() {
+                    flags.set(Flag::UpstreamOverflow);
                 }
-                Decision::Retry { .. } => return self.fail(error, false, body, responder).await,
-                Decision::GiveUp { exhausted } => return self.fail(error, exhausted, body, responder).await,
+                Some((permit?, wait))
             }
+            Decision::GiveUp { exhausted } => {
+                if exhausted {
+                    flags.set(Flag::UpstreamRetryLimitExceeded);
+                }
+                None
+            }
+        }
+    }
+
+    /// The status that a response counts as with outlier detection: a gRPC status in its head stands for one.
+    fn status_seen(&self, head: &Response) -> u16 {
+        match grpc_status(head) {
+            Some(status) if self.exchange.record.inner.grpc => http_status(status),
+            _ => head.status,
         }
     }
 
@@ -159,35 +195,13 @@ impl Journey<'_> {
     }
 
     /// What a response means to the retry policy.
-    fn judge(&self, head: &crate::http::message::Response) -> Outcome {
-        let grpc_status = head.headers.first_str("grpc-status").and_then(|status| status.parse().ok());
+    fn judge(&self, head: &Response) -> Outcome {
         let rate_limited = head.headers.contains("x-envoy-ratelimited");
-        Outcome::Response(ResponseFacts { status: head.status, grpc_status, rate_limited })
-    }
-
-    /// Whether a response is thrown away for another try; one that is not goes to the client.
-    fn may_retry(&mut self, outcome: Outcome, can_rewind: bool) -> bool {
-        if !retry::retriable(&self.forward.retry, outcome) {
-            return false;
-        }
-        if self.retries >= self.forward.retry.attempts {
-            self.exchange.record.inner.flags.set(Flag::UpstreamRetryLimitExceeded);
-            return false;
-        }
-        can_rewind && self.forward.retry.attempts > 0
+        Outcome::Response(ResponseFacts { status: head.status, grpc_status: grpc_status(head), rate_limited })
     }
 
     /// Answers with the failure of the last try.
-    async fn fail(
-        mut self,
-        error: UpstreamError,
-        exhausted: bool,
-        body: Replay,
-        responder: Responder,
-    ) -> Finished {
-        if exhausted {
-            self.exchange.record.inner.flags.set(Flag::UpstreamRetryLimitExceeded);
-        }
+    async fn fail(mut self, error: UpstreamError, body: Replay, responder: Responder) -> Finished {
         let failure = error.transport_failure().map(|text| text.to_owned().into());
         self.exchange.record.inner.upstream_transport_failure_reason = failure;
         if error == UpstreamError::NoHealthyEndpoint {
@@ -198,5 +212,28 @@ impl Journey<'_> {
         }
         let reply = reply::answer(&Error::Upstream(error), self.retries > 0);
         reply::send(self.exchange, reply, body.into_live(), responder).await
+    }
+}
+
+/// `grpc-status` in the head of a response: one that consists of nothing else (gRPC, "Trailers-Only").
+fn grpc_status(head: &Response) -> Option<u16> {
+    head.headers.first_str("grpc-status").and_then(|status| status.parse().ok())
+}
+
+/// The HTTP status that stands for a gRPC status (google.rpc.Code, "HTTP Mapping").
+fn http_status(grpc: u16) -> u16 {
+    match grpc {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use portcullis_traffic::Tried;
 use portcullis_traffic::{ActiveRequest, Breaker, ClusterState, Observation, Pick};
 
 use crate::error::UpstreamError;
-use crate::upstream::pool::{H1Connection, Lease, Pool};
+use crate::upstream::pool::{H1Connection, Lease, Pool, Wanted};
 use crate::worker::Worker;
 
 /// A cluster as one worker uses it.
@@ -57,18 +57,17 @@ impl Upstream {
         self.state.breaker()
     }
 
-    /// A connection to `address` for one exchange.
+    /// A connection for one exchange.
     ///
     /// # Errors
-    /// Those of connecting.
-    pub(crate) async fn lease(
-        &self,
-        cluster: &Cluster,
-        address: &Address,
-        http2: bool,
-        host: Option<&str>,
-    ) -> Result<Lease, UpstreamError> {
-        self.pool.lease(cluster, address, http2, host, self.breaker()).await
+    /// Those of [`Pool::lease`].
+    pub(crate) async fn lease(&self, cluster: &Cluster, wanted: Wanted<'_>) -> Result<Lease, UpstreamError> {
+        self.pool.lease(cluster, self.breaker(), wanted).await
+    }
+
+    /// Takes a connection back that was not used after all.
+    pub(crate) fn put_unused(&self, lease: Lease) {
+        self.pool.put_unused(lease);
     }
 
     /// Keeps a connection for another exchange.

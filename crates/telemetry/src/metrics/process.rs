@@ -52,6 +52,8 @@ drop_reasons! {
     PostgresRefused = "postgres_refused",
     /// A CancelRequest in clear whose session is not known.
     CancelDropped = "cancel_dropped",
+    /// A mirrored copy of a request that could not keep up, or for which there was no room.
+    MirrorGivenUp = "mirror_given_up",
     /// A request's header did not come in time.
     HeaderTimeout = "header_timeout",
     /// A request that is no valid HTTP.

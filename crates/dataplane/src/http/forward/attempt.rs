@@ -1,40 +1,45 @@
 //! One try: a connection, the request out, the response head in.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::h2::client::ResponseFuture;
-use bytes::Bytes;
-use portcullis_snapshot::Cluster;
-use portcullis_snapshot::cluster::UpstreamProtocol;
+use portcullis_traffic::breaker::{Permit, Resource};
 use portcullis_traffic::retry::Outcome;
 
+use super::head::{Head, HeadSource};
 use super::prepare;
 use super::replay::Replay;
 use super::timers::Timers;
+use super::wire::{self, h2_error, h2_request, is_going_away, is_idempotent, outcome, write_head};
 use crate::error::{ClientError, UpstreamError};
 use crate::http::body::{Body, H2Sink, Pump, PumpError, Sink, Source as _};
 use crate::http::exchange::Exchange;
 use crate::http::h1::body::Decoder;
-use crate::http::h1::encode::{self, BodyWriter};
-use crate::http::h1::head::{self, Framing, Scan, Version};
+use crate::http::h1::encode::BodyWriter;
+use crate::http::h1::head::{self, Framing, Scan};
 use crate::http::h1::io::Reader;
-use crate::http::h2::convert;
-use crate::http::message::{Responder, Response, text};
-use crate::upstream::pool::{H1Connection, H2Lease, Key, Lease, Pool, Slot};
+use crate::http::message::{Responder, Response};
+use crate::upstream::pool::{H1Connection, H2Lease, Key, Lease, Pool, Slot, Wanted};
 use crate::upstream::registry::{Picked, Upstream};
 
 /// A kept connection that had been idle for so long may have been closed by the upstream while the
 /// request was on its way; a younger one that breaks has broken over this request.
 const RACE_IDLE: Duration = Duration::from_millis(250);
+/// A connection used again so soon after its last response may be one that the upstream closes behind
+/// that response, in the very moment the request arrives.
+const JUST_USED: Duration = Duration::from_millis(10);
+/// When the reset is looked for that an upstream's system sends for bytes behind the end of a connection: over a
+/// network it comes a round trip later than that end.
+const RESET_LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(2), Duration::from_millis(8), Duration::from_millis(15)];
 
 /// What a try works with.
 pub(super) struct Attempt<'a> {
     pub(super) upstream: &'a Upstream,
-    /// From 1.
-    pub(super) number: u32,
+    /// Whether kept connections are passed over: one of them has just turned out to be dead.
+    pub(super) fresh: bool,
 }
 
 /// A response head, with both directions as they stand.
@@ -44,6 +49,8 @@ pub(super) struct Answer {
     pub(super) upload: Pump<Replay>,
     pub(super) content: Body,
     pub(super) carrier: Carrier,
+    /// The request's share of the cluster's limit.
+    pub(super) admitted: Permit,
 }
 
 /// What carries the exchange, and what becomes of it afterwards.
@@ -92,25 +99,23 @@ impl Attempt<'_> {
             timers.request_sent();
         }
         let leased = self.lease(exchange, pending, &mut body, responder, timers).await;
-        let lease = match leased {
-            Ok(lease) => lease,
+        let (lease, admitted) = match leased {
+            Ok(leased) => leased,
             Err(None) => return Err(Failure::Gone),
             Err(Some(error)) => {
                 let outcome = outcome(&error, false);
                 return Err(Failure::Upstream { error, replay: body, outcome, stale: false });
             }
         };
-        exchange
-            .request
-            .headers
-            .set("x-envoy-attempt-count", itoa::Buffer::new().format(self.number).to_owned());
         match lease {
-            Lease::H1(connection) => self.over_h1(exchange, *connection, body, responder, timers).await,
-            Lease::H2(lease) => self.over_h2(exchange, lease, body, responder, timers).await,
+            Lease::H1(connection) => {
+                self.over_h1(exchange, (*connection, admitted), body, responder, timers).await
+            }
+            Lease::H2(lease) => self.over_h2(exchange, (lease, admitted), body, responder, timers).await,
         }
     }
 
-    /// A connection; `Err(None)` when the client left meanwhile.
+    /// A connection, and leave to use it; `Err(None)` when the client left meanwhile.
     async fn lease(
         &self,
         exchange: &Exchange,
@@ -118,12 +123,15 @@ impl Attempt<'_> {
         body: &mut Replay,
         responder: &mut Responder,
         timers: &mut Timers,
-    ) -> Result<Lease, Option<UpstreamError>> {
+    ) -> Result<(Lease, Permit), Option<UpstreamError>> {
         let cluster = self.upstream.cluster();
-        let http2 = speaks_http2(&cluster, exchange.request.version);
-        let host = prepare::server_name(exchange);
-        let mut leasing = pin!(self.upstream.lease(&cluster, &pending.endpoint().address, http2, host));
-        poll_fn(|cx| {
+        let http2 = wire::speaks_http2(&cluster, exchange.request.version);
+        let host = prepare::server_name(&exchange.request);
+        let address = &pending.endpoint().address;
+        timers.queued();
+        let wanted = Wanted { address, http2, host, fresh: self.fresh };
+        let mut leasing = pin!(self.upstream.lease(&cluster, wanted));
+        let leased = poll_fn(|cx| {
             if let Poll::Ready(lease) = leasing.as_mut().poll(cx) {
                 return Poll::Ready(lease.map_err(Some));
             }
@@ -132,65 +140,72 @@ impl Attempt<'_> {
             }
             timers.poll(cx).map(|error| Err(Some(error)))
         })
-        .await
+        .await?;
+        timers.leased();
+        // Counted from here on, as in Envoy: who waits for a connection is no request in progress yet.
+        match self.upstream.breaker().try_acquire(Resource::Requests) {
+            Some(admitted) => Ok((leased, admitted)),
+            None => {
+                self.upstream.put_unused(leased);
+                Err(Some(UpstreamError::Overflow))
+            }
+        }
     }
 
     async fn over_h1(
         self,
         exchange: &mut Exchange,
-        connection: H1Connection,
+        (connection, admitted): (H1Connection, Permit),
         body: Replay,
         responder: &mut Responder,
         timers: &mut Timers,
     ) -> Result<Answer, Failure> {
         let H1Connection { reader, mut writer, key, served, idle_for, local, slot } = connection;
         exchange.record.inner.upstream_local_address = local;
-        let framing = write_head(exchange, writer.buffer());
+        let framing = write_head(&exchange.request, writer.buffer());
+        let unsent = writer.pending();
         let upload = Pump::new(body, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
         let mut waiting = Waiting::new(upload, HeadSource::H1 { reader, scan: Scan::default(), fresh: true });
         let to_head = exchange.request.is_head();
         let head = match waiting.head(responder, timers).await {
             Ok(head) => head,
             Err(event) => {
-                let unanswered = matches!(&waiting.source, HeadSource::H1 { fresh: true, .. });
-                let raced = idle_for.is_some_and(|idle| idle >= RACE_IDLE || !waiting.upload.is_done());
-                let stale = raced && unanswered && is_idempotent(&exchange.request.method);
+                let stale = match idle_for {
+                    Some(idle) if matches!(event, Event::Upstream(UpstreamError::Terminated)) => {
+                        let idempotent = is_idempotent(&exchange.request.method);
+                        waiting.has_raced(idle, unsent, idempotent).await
+                    }
+                    _ => false,
+                };
                 return Err(waiting.into_failure(event, stale));
             }
         };
         let HeadSource::H1 { reader, .. } = waiting.source else {
             unreachable!("an HTTP/1 head has an HTTP/1 source")
         };
-        let head = match head {
-            Head::H1(head) => head,
-            Head::H2(..) => unreachable!("an HTTP/1 source gives HTTP/1 heads"),
-        };
+        let Head::H1(head) = head else { unreachable!("an HTTP/1 source gives final HTTP/1 heads") };
         let Ok(framing) = head::response_framing(&head, to_head) else {
             let outcome = outcome(&UpstreamError::Protocol, true);
             let replay = waiting.upload.source;
             return Err(Failure::Upstream { error: UpstreamError::Protocol, replay, outcome, stale: false });
         };
         let content = Body::H1 { reader, decoder: Decoder::new(framing) };
-        let reusable = framing != Framing::UntilClose && keeps_alive(&head);
+        let reusable = framing != Framing::UntilClose && wire::keeps_alive(&head);
         let head = Response { status: head.status, headers: head.headers };
-        Ok(Answer {
-            head,
-            upload: waiting.upload,
-            content,
-            carrier: Carrier::H1 { key, served, local, slot, reusable },
-        })
+        let carrier = Carrier::H1 { key, served, local, slot, reusable };
+        Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
     }
 
     async fn over_h2(
         self,
         exchange: &mut Exchange,
-        lease: H2Lease,
+        (lease, admitted): (H2Lease, Permit),
         body: Replay,
         responder: &mut Responder,
         timers: &mut Timers,
     ) -> Result<Answer, Failure> {
         exchange.record.inner.upstream_local_address = lease.local();
-        let Some(request) = h2_request(exchange) else {
+        let Some(request) = h2_request(&exchange.request, exchange.scheme) else {
             return Err(Failure::Client(ClientError::BadPath, body));
         };
         let ended = !exchange.request.has_body;
@@ -214,7 +229,7 @@ impl Attempt<'_> {
         let mut waiting = Waiting::new(upload, HeadSource::H2(Box::new(response)));
         let (head, content) = match waiting.head(responder, timers).await {
             Ok(Head::H2(head, content)) => (head, content),
-            Ok(Head::H1(_)) => unreachable!("an HTTP/2 source gives HTTP/2 heads"),
+            Ok(_) => unreachable!("an HTTP/2 source gives final HTTP/2 heads"),
             Err(event) => {
                 if matches!(event, Event::Upstream(UpstreamError::Terminated)) {
                     Pool::retire(&lease);
@@ -226,49 +241,9 @@ impl Attempt<'_> {
                 return Err(waiting.into_failure(event, stale));
             }
         };
-        Ok(Answer { head, upload: waiting.upload, content, carrier: Carrier::H2 { _lease: lease } })
+        let carrier = Carrier::H2 { _lease: lease };
+        Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
     }
-}
-
-/// Writes the request head; gives the framing of its body.
-fn write_head(exchange: &Exchange, out: &mut bytes::BytesMut) -> Framing {
-    let request = &exchange.request;
-    encode::request(out, &request.method, &request.target, &request.authority, &request.headers);
-    if request.upgrade.is_some() {
-        encode::end(out);
-        return Framing::Empty;
-    }
-    let announced = request.headers.first_str("content-length").and_then(|length| length.parse().ok());
-    let framing = match (request.has_body, announced) {
-        (true, Some(length)) => Framing::Length(length),
-        (true, None) => Framing::Chunked,
-        (false, _) => Framing::Empty,
-    };
-    match framing {
-        Framing::Chunked => encode::framing(out, framing),
-        // Methods whose meaning expects content say that there is none (RFC 9110 §8.6).
-        Framing::Empty if announced.is_none() && !has_no_content(&request.method) => {
-            encode::framing(out, Framing::Length(0));
-        }
-        _ => {}
-    }
-    encode::end(out);
-    framing
-}
-
-enum HeadSource {
-    H1 {
-        reader: Reader,
-        scan: Scan,
-        /// Whether nothing of a response has come yet.
-        fresh: bool,
-    },
-    H2(Box<ResponseFuture>),
-}
-
-enum Head {
-    H1(head::ResponseHead),
-    H2(Response, Body),
 }
 
 /// What ends the wait for a response head.
@@ -296,12 +271,11 @@ impl Waiting {
         loop {
             let head = poll_fn(|cx| self.poll(cx, responder, timers)).await?;
             match head {
-                Head::H1(head) if (100..200).contains(&head.status) && head.status != 101 => {
-                    if responder.informational(head.status, &head.headers).await.is_err() {
+                Head::Interim(status, headers) => {
+                    // The client acts on it: there is no way back to another try.
+                    self.upload.source.forbid_rewind();
+                    if responder.informational(status, &headers).await.is_err() {
                         return Err(Event::Gone);
-                    }
-                    if let HeadSource::H1 { scan, .. } = &mut self.source {
-                        *scan = Scan::default();
                     }
                 }
                 head => return Ok(head),
@@ -340,6 +314,25 @@ impl Waiting {
         }
     }
 
+    /// Whether a kept connection, idle before for so long, that broke without a byte of an answer says nothing about
+    /// this request: the upstream had closed it, or was about to (ARCHITECTURE.md, "Races on kept connections").
+    async fn has_raced(&self, idle: Duration, unsent: usize, idempotent: bool) -> bool {
+        let (HeadSource::H1 { reader, fresh: true, .. }, Sink::H1 { writer, .. }) =
+            (&self.source, &self.upload.sink)
+        else {
+            return false;
+        };
+        // The system took none of it.
+        if self.refused && self.upload.moved == 0 && writer.pending() == unsent {
+            return true;
+        }
+        let whole = self.upload.is_done();
+        if idempotent && (idle >= RACE_IDLE || idle < JUST_USED || !whole) {
+            return true;
+        }
+        (idempotent || whole && self.upload.moved == 0) && had_ended(reader).await
+    }
+
     fn into_failure(self, event: Event, stale: bool) -> Failure {
         let replay = self.upload.source;
         match event {
@@ -355,69 +348,6 @@ impl Waiting {
     }
 }
 
-impl HeadSource {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
-        match self {
-            Self::H1 { reader, scan, fresh } => poll_h1_head(reader, scan, fresh, cx).map_ok(Head::H1),
-            Self::H2(response) => match ready!(std::pin::Pin::new(response.as_mut()).poll(cx)) {
-                Ok(response) => {
-                    let (parts, stream) = response.into_parts();
-                    let headers = convert::headers(parts.headers);
-                    let content =
-                        if stream.is_end_stream() { Body::Empty } else { Body::H2 { stream, credit: 0 } };
-                    Poll::Ready(Ok(Head::H2(Response { status: parts.status.as_u16(), headers }, content)))
-                }
-                Err(error) => Poll::Ready(Err(h2_error(&error))),
-            },
-        }
-    }
-}
-
-fn poll_h1_head(
-    reader: &mut Reader,
-    scan: &mut Scan,
-    fresh: &mut bool,
-    cx: &mut Context<'_>,
-) -> Poll<Result<head::ResponseHead, UpstreamError>> {
-    loop {
-        *fresh &= reader.buffer.is_empty();
-        match scan.end(&reader.buffer) {
-            Ok(Some(end)) => {
-                let head = head::response(reader.buffer.split_to(end));
-                return Poll::Ready(head.map_err(|_| UpstreamError::Protocol));
-            }
-            Ok(None) => {}
-            Err(_) => return Poll::Ready(Err(UpstreamError::Protocol)),
-        }
-        match ready!(reader.poll_fill(cx)) {
-            Ok(0) | Err(_) => return Poll::Ready(Err(UpstreamError::Terminated)),
-            Ok(_) => {}
-        }
-    }
-}
-
-fn speaks_http2(cluster: &Cluster, client: Version) -> bool {
-    match cluster.protocol {
-        UpstreamProtocol::Http1 => false,
-        UpstreamProtocol::Http2 => true,
-        UpstreamProtocol::AsClient => client == Version::Http2,
-    }
-}
-
-fn h2_request(exchange: &Exchange) -> Option<::http::Request<()>> {
-    let target = ::http::uri::PathAndQuery::from_maybe_shared(exchange.request.target.clone()).ok()?;
-    let uri = ::http::Uri::builder()
-        .scheme(exchange.scheme)
-        .authority(text(&exchange.request.authority))
-        .path_and_query(target);
-    let mut request = ::http::Request::new(());
-    *request.method_mut() = ::http::Method::from_bytes(&exchange.request.method).ok()?;
-    *request.uri_mut() = uri.build().ok()?;
-    *request.version_mut() = ::http::Version::HTTP_2;
-    *request.headers_mut() = convert::header_map(&exchange.request.headers);
-    Some(request)
-}
-
 /// The client broke its body off or broke its framing.
 fn client_event(error: &crate::http::h1::body::BodyError) -> Event {
     match error {
@@ -426,53 +356,18 @@ fn client_event(error: &crate::http::h1::body::BodyError) -> Event {
     }
 }
 
-/// Whether a connection takes no more streams.
-async fn is_going_away(sender: &mut ::h2::client::SendRequest<Bytes>) -> bool {
-    poll_fn(|cx| Poll::Ready(matches!(sender.poll_ready(cx), Poll::Ready(Err(_))))).await
-}
-
-fn h2_error(error: &::h2::Error) -> UpstreamError {
-    match error.reason() {
-        // Only streams above the last one that the GOAWAY names end with it: they were not processed.
-        _ if error.is_go_away() && error.is_remote() => UpstreamError::RefusedStream,
-        Some(::h2::Reason::REFUSED_STREAM) => UpstreamError::RefusedStream,
-        Some(_) if error.is_reset() && error.is_remote() => UpstreamError::RemoteReset,
-        Some(::h2::Reason::PROTOCOL_ERROR) if error.is_library() => UpstreamError::Protocol,
-        _ => UpstreamError::Terminated,
+/// Whether the peer had ended the connection before what we sent last reached it. Its system answers bytes behind
+/// the end with a reset, and ours then reports a broken pipe; a peer that read them and then closed sends no reset,
+/// and one that reset the connection instead of ending it is reported as such.
+async fn had_ended(reader: &Reader) -> bool {
+    for wait in RESET_LOOKS {
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        let error = reader.with_stream(|stream| stream.tcp().and_then(|tcp| tcp.take_error().ok().flatten()));
+        if let Some(error) = error {
+            return error.kind() == std::io::ErrorKind::BrokenPipe;
+        }
     }
-}
-
-fn outcome(error: &UpstreamError, request_sent: bool) -> Outcome {
-    match error {
-        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => Outcome::ConnectFailure,
-        UpstreamError::RefusedStream => Outcome::RefusedStream,
-        UpstreamError::PerTryTimeout => Outcome::PerTryTimeout,
-        UpstreamError::Overflow => Outcome::Overflow,
-        UpstreamError::NoHealthyEndpoint => Outcome::NoEndpoint,
-        UpstreamError::Terminated
-        | UpstreamError::RemoteReset
-        | UpstreamError::Protocol
-        | UpstreamError::Timeout => Outcome::Reset { request_sent },
-    }
-}
-
-/// Whether the upstream keeps the connection open behind this response (RFC 9112 §9.3).
-fn keeps_alive(head: &head::ResponseHead) -> bool {
-    let has = |wanted: &[u8]| {
-        let mut tokens = head.headers.all("connection").flat_map(|value| value.split(|&byte| byte == b','));
-        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted))
-    };
-    match head.version {
-        Version::Http10 => has(b"keep-alive"),
-        _ => !has(b"close"),
-    }
-}
-
-/// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Bytes) -> bool {
-    matches!(&method[..], b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE" | b"PROPFIND")
-}
-
-fn has_no_content(method: &Bytes) -> bool {
-    matches!(&method[..], b"GET" | b"HEAD" | b"DELETE" | b"CONNECT" | b"TRACE")
+    false
 }

@@ -11,19 +11,52 @@ use portcullis_traffic::hash;
 
 use crate::filter::{cookie as cookie_filter, headers as operations};
 use crate::http::exchange::{Exchange, target};
-use crate::http::message::text;
+use crate::http::message::{Request, text};
 
-/// Turns the request into what the upstream gets, and gives the bound from the end of the request to
-/// the end of the response. Operations run before the rewrites, on the request as the client sent it
-/// (routing.md §2.6).
-pub(crate) fn request(
-    exchange: &mut Exchange,
-    forward: &Forward,
-    destination: &Destination,
-) -> Option<Duration> {
-    let timeout = timeout(exchange, forward);
-    let expected =
-        forward.retry.per_try_timeout.filter(|each| timeout.is_none_or(|all| *each < all)).or(timeout);
+/// Largest number of a `grpc-timeout` (gRPC over HTTP/2, "Requests").
+const MAX_GRPC_TIMEOUT: u128 = 99_999_999;
+
+/// How long a request may take, in whole milliseconds; upstreams are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// From the end of the request to the end of the response, over all tries; `None` = unbounded.
+    pub(crate) whole: Option<Duration>,
+    /// Of one try, where that is less.
+    each_try: Option<Duration>,
+}
+
+impl Bounds {
+    fn new(whole: Option<Duration>, each_try: Option<Duration>) -> Self {
+        Self { whole, each_try: each_try.filter(|each| whole.is_none_or(|whole| *each < whole)) }
+    }
+
+    /// What an upstream is told when `elapsed` of the whole has passed: never 0, which would mean no bound.
+    fn expected(&self, elapsed: Duration) -> Option<Duration> {
+        let left = self.whole.map(|whole| whole.saturating_sub(elapsed).max(Duration::from_millis(1)));
+        match (self.each_try, left) {
+            (Some(each), Some(left)) => Some(each.min(left)),
+            (each, left) => each.or(left),
+        }
+    }
+
+    /// Writes the bound into the request: for every upstream, and once more in gRPC's own form for gRPC.
+    pub(crate) fn announce(&self, exchange: &mut Exchange, elapsed: Duration) {
+        let Some(expected) = self.expected(elapsed) else { return };
+        let headers = &mut exchange.request.headers;
+        headers.set("x-envoy-expected-rq-timeout-ms", expected.as_millis().to_string());
+        if exchange.record.inner.grpc {
+            headers.set("grpc-timeout", grpc_timeout_text(expected));
+        }
+    }
+}
+
+/// Turns the request into what the upstream gets, and gives its time bounds. Operations run before
+/// the rewrites, on the request as the client sent it (routing.md §2.6), and behind what the gateway itself
+/// adds: a route may remove that.
+pub(crate) fn request(exchange: &mut Exchange, forward: &Forward, destination: &Destination) -> Bounds {
+    let bounds = Bounds::new(timeout(exchange, forward), forward.retry.per_try_timeout);
+    bounds.announce(exchange, Duration::ZERO);
+    count_attempt(exchange, 1);
     let set_authority = operations::on_request(exchange, destination);
     let request = &mut exchange.request;
     if let Some(rewrite) = &forward.path {
@@ -38,30 +71,29 @@ pub(crate) fn request(
     } else if let Some(authority) = set_authority {
         request.authority = authority;
     }
-    if let Some(expected) = expected {
-        request.headers.set("x-envoy-expected-rq-timeout-ms", expected.as_millis().to_string());
-    }
     exchange.record.inner.authority = Some(exchange.request.authority.clone());
-    timeout
+    bounds
+}
+
+/// Numbers a try, from 1.
+pub(crate) fn count_attempt(exchange: &mut Exchange, number: u32) {
+    exchange.request.headers.set("x-envoy-attempt-count", itoa::Buffer::new().format(number).to_owned());
 }
 
 /// The route's timeout; a gRPC client may ask for less, never for more.
-fn timeout(exchange: &mut Exchange, forward: &Forward) -> Option<Duration> {
+fn timeout(exchange: &Exchange, forward: &Forward) -> Option<Duration> {
     if !exchange.record.inner.grpc {
         return forward.timeout;
     }
+    // No time at all means no bound, as everywhere in the proxy underneath Istio's gateway.
     let asked = exchange.request.headers.first_str("grpc-timeout").and_then(grpc_timeout);
-    match (asked, forward.timeout) {
-        (Some(asked), Some(route)) if route < asked => {
-            exchange.request.headers.set("grpc-timeout", format!("{}m", route.as_millis()));
-            Some(route)
-        }
-        (Some(asked), _) => Some(asked),
-        (None, route) => route,
+    match (asked.filter(|asked| !asked.is_zero()), forward.timeout) {
+        (Some(asked), Some(route)) => Some(asked.min(route)),
+        (asked, route) => asked.or(route),
     }
 }
 
-/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Requests").
+/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Requests"), in whole milliseconds, rounded up.
 fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -73,10 +105,22 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
         "M" => Duration::from_secs(amount * 60),
         "S" => Duration::from_secs(amount),
         "m" => Duration::from_millis(amount),
-        "u" => Duration::from_micros(amount),
-        "n" => Duration::from_nanos(amount),
+        "u" => Duration::from_millis(amount.div_ceil(1_000)),
+        "n" => Duration::from_millis(amount.div_ceil(1_000_000)),
         _ => return None,
     })
+}
+
+/// A `grpc-timeout` in the smallest unit that fits into 8 digits.
+fn grpc_timeout_text(timeout: Duration) -> String {
+    let mut amount = timeout.as_millis();
+    for (unit, in_next) in [("m", 1000), ("S", 60), ("M", 60)] {
+        if amount <= MAX_GRPC_TIMEOUT {
+            return format!("{amount}{unit}");
+        }
+        amount /= in_next;
+    }
+    format!("{}H", amount.min(MAX_GRPC_TIMEOUT))
 }
 
 /// What consistent hashing goes by; the first policy with a value decides. A client without the
@@ -118,8 +162,8 @@ fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
 }
 
 /// The name for automatic SNI: the final host without its port; none for an IP address.
-pub(crate) fn server_name(exchange: &Exchange) -> Option<&str> {
-    let host = without_port(text(&exchange.request.authority));
+pub(crate) fn server_name(request: &Request) -> Option<&str> {
+    let host = without_port(text(&request.authority));
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     (!host.is_empty() && bare.parse::<std::net::IpAddr>().is_err()).then_some(host)
 }
@@ -133,9 +177,38 @@ mod tests {
         assert_eq!(grpc_timeout("1S"), Some(Duration::from_secs(1)));
         assert_eq!(grpc_timeout("100m"), Some(Duration::from_millis(100)));
         assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(grpc_timeout("1500u"), Some(Duration::from_millis(2)));
+        assert_eq!(grpc_timeout("1n"), Some(Duration::from_millis(1)));
         for text in ["", "S", "1", "-1S", "123456789S", "1s", "1\u{e9}"] {
             assert_eq!(grpc_timeout(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn grpc_timeouts_are_written_in_the_smallest_unit_that_fits() {
+        for (seconds, text) in [(1, "1000m"), (99_999, "99999000m"), (100_000, "100000S")] {
+            assert_eq!(grpc_timeout_text(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(grpc_timeout_text(Duration::from_secs(99_999_999 * 60)), "99999999M");
+        assert_eq!(grpc_timeout_text(Duration::from_secs(u64::MAX)), "99999999H");
+    }
+
+    #[test]
+    fn bounds_told_to_upstreams() {
+        let seconds = Duration::from_secs;
+        for (whole, each, elapsed, told) in [
+            (None, None, 0, None),
+            (Some(5), None, 0, Some(5)),
+            (Some(5), Some(2), 0, Some(2)),
+            (Some(5), Some(2), 4, Some(1)),
+            (Some(5), Some(7), 0, Some(5)),
+            (None, Some(2), 9, Some(2)),
+        ] {
+            let bounds = Bounds::new(whole.map(seconds), each.map(seconds));
+            assert_eq!(bounds.expected(seconds(elapsed)), told.map(seconds), "{whole:?} {each:?} {elapsed}");
+        }
+        let over = Bounds::new(Some(seconds(1)), None).expected(seconds(2));
+        assert_eq!(over, Some(Duration::from_millis(1)), "0 would mean no bound");
     }
 
     #[test]

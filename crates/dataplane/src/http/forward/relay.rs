@@ -31,13 +31,16 @@ pub(super) async fn run(
     mut timers: Timers,
 ) -> Finished {
     let Journey { mut exchange, destination, upstream, .. } = journey;
-    let Answer { head, mut upload, content, carrier } = answer;
+    // The request counts as one in progress until its response has ended.
+    let Answer { head, mut upload, content, carrier, admitted } = answer;
     upload.source.settle();
     let response = finish_head(&mut exchange, destination, head, &timers);
     timers.answered();
     // A stream may outlive many generations; nothing of this one is asked for any more.
     exchange.scope = exchange.worker().nowhere.clone();
     if response.status == 101 {
+        // So does a tunnel, until its last byte.
+        exchange.record.held = Some(Box::new((admitted, pending)));
         return switch(exchange, response, responder, upload, content).await;
     }
     let record = &mut exchange.record.inner;
@@ -60,7 +63,7 @@ pub(super) async fn run(
     let ended = poll_fn(|cx| relay.poll(cx, &mut timers)).await;
     let Relay { upload, download, .. } = relay;
     close_record(&mut exchange, &upload, &download);
-    drop(pending);
+    drop((pending, admitted));
     match ended {
         End::Complete => {}
         End::Upstream(error) => return broken_upstream(exchange, &error, download).await,

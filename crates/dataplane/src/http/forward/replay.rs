@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use super::mirror::Tee;
 use crate::http::body::{Body, Source};
 use crate::http::h1::body::{BodyError, Frame};
 
@@ -22,11 +23,16 @@ pub(crate) struct Replay {
     given: usize,
     /// Whether something has gone by that was not kept.
     lost: bool,
+    /// Mirrors, which get everything once, when it comes from the client.
+    pub(super) tee: Option<Box<Tee>>,
+    /// Bytes that may wait for each of them.
+    tee_limit: usize,
 }
 
 impl Replay {
-    pub(crate) fn new(live: Body, limit: usize) -> Self {
-        Self { live, kept: Vec::new(), size: 0, limit, given: 0, lost: false }
+    /// A body of which `limit` bytes may be kept for another try, and `tee_limit` may wait for each mirror.
+    pub(crate) fn new(live: Body, limit: usize, tee_limit: usize) -> Self {
+        Self { live, kept: Vec::new(), size: 0, limit, given: 0, lost: false, tee: None, tee_limit }
     }
 
     /// Whether the body can be sent from its beginning again.
@@ -37,6 +43,12 @@ impl Replay {
     /// Starts over.
     pub(crate) fn rewind(&mut self) {
         self.given = 0;
+    }
+
+    /// No other try may follow, whatever this one comes to.
+    pub(crate) fn forbid_rewind(&mut self) {
+        self.lost = true;
+        self.settle();
     }
 
     /// Forgets what was kept: no other try follows.
@@ -52,6 +64,24 @@ impl Replay {
     /// The body itself.
     pub(crate) fn into_live(self) -> Body {
         self.live
+    }
+
+    /// Gives mirrors their share of what has come from the client.
+    #[cold]
+    fn feed(&mut self, frame: &Option<Result<Frame, BodyError>>) {
+        let Some(tee) = &mut self.tee else { return };
+        match frame {
+            Some(Ok(Frame::Data(data))) => {
+                tee.data(data, self.tee_limit);
+                if self.live.is_end() {
+                    tee.end(None);
+                }
+            }
+            Some(Ok(Frame::Trailers(trailers))) => tee.end(Some(trailers)),
+            // Dropped without its end, it breaks the copies off.
+            Some(Err(_)) => self.tee = None,
+            None => tee.end(None),
+        }
     }
 
     fn keep(&mut self, data: &Bytes) {
@@ -74,6 +104,9 @@ impl Source for Replay {
             return Poll::Ready(Some(Ok(Frame::Data(piece.clone()))));
         }
         let frame = ready!(self.live.poll_frame(cx));
+        if self.tee.is_some() {
+            self.feed(&frame);
+        }
         match &frame {
             Some(Ok(Frame::Data(data))) => self.keep(data),
             // Trailers would be missing in another try.

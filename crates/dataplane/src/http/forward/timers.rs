@@ -16,6 +16,8 @@ pub(crate) struct Timers {
     each_try: Option<Duration>,
     /// When the request had been sent to its end.
     sent: Option<Instant>,
+    /// Since when this try has been waiting for a connection.
+    queued: Option<Instant>,
     try_from: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -24,7 +26,7 @@ impl Timers {
     pub(crate) fn new(route: Option<Duration>, each_try: Option<Duration>) -> Self {
         // A try that may last as long as everything needs no clock of its own.
         let each_try = each_try.filter(|each| route.is_none_or(|route| *each < route));
-        Self { route, each_try, sent: None, try_from: Instant::now(), sleep: None }
+        Self { route, each_try, sent: None, queued: None, try_from: Instant::now(), sleep: None }
     }
 
     /// Another try begins.
@@ -33,6 +35,20 @@ impl Timers {
         if self.sent.is_some() {
             self.try_from = Instant::now();
         }
+    }
+
+    /// The try waits for a connection. That is bounded by the connect timeout and by the route's, not by the
+    /// try's own; nothing of the request is read meanwhile, so its end cannot be awaited before time runs.
+    pub(crate) fn queued(&mut self) {
+        self.queued = Some(Instant::now());
+        self.sleep = None;
+    }
+
+    /// The try has its connection: its own time begins.
+    pub(crate) fn leased(&mut self) {
+        self.queued = None;
+        self.sleep = None;
+        self.start_try();
     }
 
     /// The request has been sent to its end; the first time, both clocks start.
@@ -56,6 +72,11 @@ impl Timers {
         self.sent
     }
 
+    /// How much of the route's time has passed.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.sent.map_or(Duration::ZERO, |sent| sent.elapsed())
+    }
+
     /// Whether the route's time is up.
     pub(crate) fn is_over(&self) -> bool {
         self.route_deadline().is_some_and(|deadline| Instant::now() >= deadline)
@@ -68,7 +89,8 @@ impl Timers {
         if sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        Poll::Ready(if self.is_over() { UpstreamError::Timeout } else { UpstreamError::PerTryTimeout })
+        let over = self.is_over() || self.queued.is_some();
+        Poll::Ready(if over { UpstreamError::Timeout } else { UpstreamError::PerTryTimeout })
     }
 
     /// Waits between two tries; false when the route's time runs out meanwhile.
@@ -91,6 +113,9 @@ impl Timers {
     }
 
     fn next(&self) -> Option<Instant> {
+        if let Some(queued) = self.queued {
+            return Some(self.sent.unwrap_or(queued) + self.route?);
+        }
         self.sent?;
         let each = self.each_try.map(|each| self.try_from + each);
         match (self.route_deadline(), each) {

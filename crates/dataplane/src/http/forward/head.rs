@@ -1,0 +1,97 @@
+//! Waiting for a response head, in either version.
+
+use std::future::Future as _;
+use std::task::{Context, Poll, ready};
+
+use ::h2::client::ResponseFuture;
+use portcullis_snapshot::Headers;
+
+use super::wire::h2_error;
+use crate::error::UpstreamError;
+use crate::http::body::Body;
+use crate::http::h1::head::{self, ResponseHead, Scan};
+use crate::http::h1::io::Reader;
+use crate::http::h2::convert;
+use crate::http::message::Response;
+
+/// Where a response head comes from.
+pub(super) enum HeadSource {
+    /// An HTTP/1 connection.
+    H1 {
+        /// Gives its bytes.
+        reader: Reader,
+        /// Looks for the end.
+        scan: Scan,
+        /// Whether nothing of a response has come yet.
+        fresh: bool,
+    },
+    /// An HTTP/2 stream.
+    H2(Box<ResponseFuture>),
+}
+
+/// A response head as its version gives it.
+pub(super) enum Head {
+    /// Informational (1xx, but not 101): others follow.
+    Interim(u16, Headers),
+    /// Its body follows on the same connection.
+    H1(ResponseHead),
+    /// With its body.
+    H2(Response, Body),
+}
+
+impl HeadSource {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
+        match self {
+            Self::H1 { reader, scan, fresh } => {
+                let head = ready!(poll_h1(reader, scan, fresh, cx))?;
+                Poll::Ready(Ok(if (100..200).contains(&head.status) && head.status != 101 {
+                    *scan = Scan::default();
+                    Head::Interim(head.status, head.headers)
+                } else {
+                    Head::H1(head)
+                }))
+            }
+            Self::H2(response) => poll_h2(response, cx),
+        }
+    }
+}
+
+fn poll_h2(response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
+    // Its errors are those of the response, which tells them again.
+    if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+        let (parts, ()) = interim.into_parts();
+        return Poll::Ready(Ok(Head::Interim(parts.status.as_u16(), convert::headers(parts.headers))));
+    }
+    Poll::Ready(match ready!(std::pin::Pin::new(response).poll(cx)) {
+        Ok(response) => {
+            let (parts, stream) = response.into_parts();
+            let headers = convert::headers(parts.headers);
+            let content = if stream.is_end_stream() { Body::Empty } else { Body::H2 { stream, credit: 0 } };
+            Ok(Head::H2(Response { status: parts.status.as_u16(), headers }, content))
+        }
+        Err(error) => Err(h2_error(&error)),
+    })
+}
+
+fn poll_h1(
+    reader: &mut Reader,
+    scan: &mut Scan,
+    fresh: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<ResponseHead, UpstreamError>> {
+    loop {
+        *fresh &= reader.buffer.is_empty();
+        match scan.end(&reader.buffer) {
+            Ok(Some(end)) => {
+                let head = head::response(reader.buffer.split_to(end));
+                return Poll::Ready(head.map_err(|_| UpstreamError::Protocol));
+            }
+            Ok(None) => {}
+            Err(_) => return Poll::Ready(Err(UpstreamError::Protocol)),
+        }
+        match ready!(reader.poll_fill(cx)) {
+            Ok(0) | Err(_) => return Poll::Ready(Err(UpstreamError::Terminated)),
+            Ok(_) => {}
+        }
+    }
+}

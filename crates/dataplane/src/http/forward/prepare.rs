@@ -1,6 +1,5 @@
 //! The request as the upstream gets it: header operations, authority, path, deadlines.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use portcullis_snapshot::Headers;
@@ -123,31 +122,38 @@ fn grpc_timeout_text(timeout: Duration) -> String {
     format!("{}H", amount.min(MAX_GRPC_TIMEOUT))
 }
 
-/// What consistent hashing goes by; the first policy with a value decides. A client without the
-/// cookie it should have gets one that leads back to the endpoint picked now.
+/// What consistent hashing goes by: all policies with a value together. A client without the cookie it
+/// should have gets one that leads back to the endpoint picked now.
 pub(crate) fn hash(exchange: &mut Exchange, policies: &[HashPolicy]) -> Option<u64> {
-    if let Some(known) = exchange.hash {
-        return Some(known);
+    if exchange.hash.is_none() {
+        for policy in policies {
+            if let Some(key) = hash_key(exchange, policy) {
+                exchange.hash = Some(hash::combined(exchange.hash, key));
+            }
+        }
     }
-    let found = hash_of_request(exchange, policies).or_else(|| {
-        let (value, generated) = cookie_filter::generate(exchange, policies)?;
-        exchange.cookie = Some(generated);
-        Some(hash::of_value(value.as_bytes()))
-    });
-    exchange.hash = found;
-    found
+    exchange.hash
 }
 
-fn hash_of_request(exchange: &Exchange, policies: &[HashPolicy]) -> Option<u64> {
-    policies.iter().find_map(|policy| {
-        let value: Cow<'_, [u8]> = match policy {
-            HashPolicy::Header(name) => exchange.view().header(name)?,
-            HashPolicy::Query(name) => exchange.view().query_parameter(name)?.as_bytes().into(),
-            HashPolicy::SourceIp => exchange.client.ip().to_string().into_bytes().into(),
-            HashPolicy::Cookie { name, .. } => cookie(&exchange.request.headers, name)?.into(),
-        };
-        Some(hash::of_value(&value))
-    })
+fn hash_key(exchange: &mut Exchange, policy: &HashPolicy) -> Option<u64> {
+    match policy {
+        HashPolicy::Header(name) => {
+            let mut values: Vec<&[u8]> = exchange.request.headers.all(name).map(|value| &**value).collect();
+            // One that is not among the fields: the method, the host or the path.
+            if values.is_empty() {
+                return exchange.view().header(name).map(|value| hash::of_value(&value));
+            }
+            Some(hash::of_values(&mut values))
+        }
+        HashPolicy::Query(name) => {
+            exchange.view().query_parameter(name).map(|value| hash::of_value(value.as_bytes()))
+        }
+        HashPolicy::SourceIp => Some(hash::of_address(exchange.client.ip())),
+        HashPolicy::Cookie { name, .. } => match cookie(&exchange.request.headers, name) {
+            Some(value) => Some(hash::of_value(value)),
+            None => cookie_filter::generate(exchange, policy).map(|value| hash::of_value(value.as_bytes())),
+        },
+    }
 }
 
 /// The value of a cookie (RFC 6265 §4.2).

@@ -90,6 +90,32 @@ fn h2load_loses_no_request() {
     assert!(upstream.connections() <= 40, "{} connections", upstream.connections());
 }
 
+/// A client that negotiates everything itself: several streams with weights, padding, an upload, continuation.
+#[test]
+fn nghttp_speaks_http2() {
+    let upstream = Upstream::serve(|request| ok(&format!("{} {}", request.target(), request.body.len())));
+    let gateway = Setup::new(site(upstream.address(), ""), &[80]).start();
+    let folder = tempfile::tempdir().unwrap();
+    let body = folder.path().join("body");
+    std::fs::write(&body, vec![b'x'; 300_000]).unwrap();
+    let long = "y".repeat(20_000);
+    let url = |path: &str| format!("http://{}{path}", gateway.address(80));
+    let nghttp = |arguments: &[&str]| {
+        let mut command = Command::new("nghttp");
+        let finished = run(command.args(arguments), LIMIT).unwrap();
+        assert_eq!(finished.code(), 0, "{arguments:?}: {}{}", finished.stdout, finished.stderr);
+        finished.stdout
+    };
+    assert_eq!(nghttp(&["--multiply=3", "--padding=100", &url("/a"), &url("/b")]).matches(" 0").count(), 6);
+    let upload = nghttp(&["--data", body.to_str().unwrap(), "--expect-continue", &url("/upload")]);
+    assert_eq!(upload, "/upload 300000");
+    let header = format!("x-long: {long}");
+    // Header blocks in several frames, both ways of compression, small windows.
+    let small = ["--continuation", "--window-bits=10", "--connection-window-bits=12", "--header", &header];
+    assert_eq!(nghttp(&[&small[..], &[&url("/long")]].concat()), "/long 0");
+    assert_eq!(upstream.await_arrivals(8)[7].message.header("x-long"), Some(&*long));
+}
+
 /// What the gateway takes must not grow with what its upstream is slow to take.
 #[test]
 fn an_upload_over_http2_is_held_back_by_its_upstream() {

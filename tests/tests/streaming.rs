@@ -199,7 +199,7 @@ fn downloads_from_an_http2_upstream_are_held_back_by_their_client() {
         let (still, mut stalled) = tokio::sync::mpsc::unbounded_channel();
         let server = std::thread::spawn(move || {
             let listener = listener.into_std().unwrap();
-            block(serve_h2(listener, still))
+            block(serve_h2(listener, still));
         });
         let yaml =
             gateway() + &routes("app", &["*"], &[to("app", "")]) + &service("app", "http2", &[address]);

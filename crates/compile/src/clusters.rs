@@ -208,7 +208,7 @@ impl<'a> Builder<'a, '_> {
             pool: policy.pool_limits(self.mesh),
             outlier: policy.outlier_detection(),
             warmup: None,
-            transport: portcullis_snapshot::transport::Transport::default(),
+            transport: policy.transport(protocol),
             health_check: None,
         };
         let built = Built {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::connection::peer_certificate::PeerCertificate;
 use crate::listen::canonical;
 use crate::stream::Stream;
+use crate::upstream::introduce::Ends;
 use crate::worker::{OpenConnection, Pinned, Worker};
 use crate::{http, tcp, tls};
 
@@ -219,6 +220,11 @@ impl Connection {
                 self.scope();
             }
         }
+    }
+
+    /// Both ends, as upstreams are told of them.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { source: self.peer, destination: self.local }
     }
 
     /// Server name the client asked for.

@@ -1,5 +1,8 @@
 //! Upstreams of one worker: balancing, pools, connections.
 
 pub(crate) mod connect;
+pub(crate) mod introduce;
+mod keepalive;
 pub(crate) mod pool;
+mod race;
 pub(crate) mod registry;

@@ -222,6 +222,31 @@ pub enum Address {
     Inet(SocketAddr),
     /// A unix socket; a leading `@` is an abstract one.
     Unix(PathBuf),
+    /// The addresses of one host, in the order in which they are tried; at least one.
+    Several(Arc<[SocketAddr]>),
+}
+
+impl Address {
+    /// Its IP address and port, of several the first; `None` for a unix socket.
+    #[must_use]
+    pub fn inet(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(address) => Some(*address),
+            Self::Several(addresses) => addresses.first().copied(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The same host at another port; a unix socket has none.
+    #[must_use]
+    pub fn at_port(&self, port: u16) -> Self {
+        let moved = |address: &SocketAddr| SocketAddr::new(address.ip(), port);
+        match self {
+            Self::Inet(address) => Self::Inet(moved(address)),
+            Self::Several(addresses) => Self::Several(addresses.iter().map(moved).collect()),
+            Self::Unix(path) => Self::Unix(path.clone()),
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -229,6 +254,10 @@ impl fmt::Display for Address {
         match self {
             Self::Inet(address) => address.fmt(out),
             Self::Unix(path) => write!(out, "unix://{}", path.display()),
+            Self::Several(addresses) => {
+                let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                out.write_str(&texts.join(" or "))
+            }
         }
     }
 }

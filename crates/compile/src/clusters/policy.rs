@@ -6,9 +6,11 @@ use portcullis_api::DestinationRule;
 use portcullis_api::mesh::{MeshConfig, MeshH2UpgradePolicy};
 use portcullis_api::networking as api;
 use portcullis_api::wire;
+use portcullis_snapshot::action::Percentage;
 use portcullis_snapshot::cluster::{
-    Balancer, HashPolicy, OutlierDetection, PoolLimits, TcpKeepalive, UpstreamProtocol,
+    Balancer, HashPolicy, OutlierDetection, PoolLimits, RetryBudget, TcpKeepalive, UpstreamProtocol,
 };
+use portcullis_snapshot::transport::{Http2Keepalive, ProxyVersion, Transport};
 
 use super::destination_rule::{MergedRule, Written};
 use crate::services::Protocol;
@@ -31,6 +33,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) pool: Option<&'a api::ConnectionPoolSettings>,
     pub(crate) outlier: Option<&'a api::OutlierDetection>,
     pub(crate) tls: Option<WrittenTls<'a>>,
+    pub(crate) proxy_protocol: Option<&'a api::ProxyProtocol>,
+    pub(crate) retry_budget: Option<&'a api::RetryBudget>,
 }
 
 /// TLS settings and where they stand.
@@ -81,8 +85,12 @@ impl<'a> Policy<'a> {
         if let Some((at, Written { value, rule })) = subset
             && let Some(own) = &value.traffic_policy
         {
+            let inherited = (policy.proxy_protocol, policy.retry_budget);
             policy.overlay(own, rule, Some(at));
-            policy.replace_for_port(own, rule, Some(at), port);
+            if policy.replace_for_port(own, rule, Some(at), port) {
+                // An entry for the port stands for the subset's whole policy, but not for what was inherited.
+                (policy.proxy_protocol, policy.retry_budget) = inherited;
+            }
         }
         policy
     }
@@ -94,22 +102,24 @@ impl<'a> Policy<'a> {
         self.outlier = own.outlier_detection.as_ref().or(self.outlier);
         let tls = own.tls.as_ref().map(|settings| WrittenTls { settings, rule, subset, port: None });
         self.tls = tls.or(self.tls);
+        self.proxy_protocol = own.proxy_protocol.as_ref().or(self.proxy_protocol);
+        self.retry_budget = own.retry_budget.as_ref().or(self.retry_budget);
     }
 
-    /// The entry for `port`, if there is one, stands for all four blocks: what it leaves out is default, not
-    /// inherited.
+    /// The entry for `port`, if there is one, stands for everything: what it leaves out, or cannot hold, is default,
+    /// not inherited. Tells whether there is one.
     fn replace_for_port(
         &mut self,
         own: &'a api::TrafficPolicy,
         rule: &'a DestinationRule,
         subset: Option<usize>,
         port: Option<u16>,
-    ) {
-        let Some(port) = port else { return };
+    ) -> bool {
+        let Some(port) = port else { return false };
         let is_meant = |entry: &api::PortTrafficPolicy| {
             entry.port.and_then(|selector| selector.number) == Some(u32::from(port))
         };
-        let Some(at) = own.port_level_settings.iter().position(is_meant) else { return };
+        let Some(at) = own.port_level_settings.iter().position(is_meant) else { return false };
         let entry = &own.port_level_settings[at];
         let tls = entry.tls.as_ref();
         *self = Self {
@@ -117,7 +127,10 @@ impl<'a> Policy<'a> {
             pool: entry.connection_pool.as_ref(),
             outlier: entry.outlier_detection.as_ref(),
             tls: tls.map(|settings| WrittenTls { settings, rule, subset, port: Some(at) }),
+            proxy_protocol: None,
+            retry_budget: None,
         };
+        true
     }
 
     /// How an endpoint is chosen.
@@ -164,6 +177,26 @@ impl<'a> Policy<'a> {
         if upgraded || port == Protocol::Http2 { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 }
     }
 
+    /// How connections of a cluster that speaks `protocol` are introduced and kept.
+    pub(crate) fn transport(&self, protocol: UpstreamProtocol) -> Transport {
+        let version = |written: &api::ProxyProtocol| match written.version {
+            Some(api::ProxyProtocolVersion::V2) => ProxyVersion::V2,
+            Some(api::ProxyProtocolVersion::V1) | None => ProxyVersion::V1,
+        };
+        let http = self.pool.and_then(|pool| pool.http.as_ref());
+        let keepalive = http.and_then(|http| http.http2_keep_alive.as_ref()).and_then(|keepalive| {
+            Some(Http2Keepalive {
+                interval: positive(keepalive.interval.as_ref())?,
+                timeout: positive(keepalive.timeout.as_ref())?,
+            })
+        });
+        Transport {
+            proxy_protocol: self.proxy_protocol.map(version),
+            // Istio sets it only where the version is fixed to HTTP/2.
+            http2_keepalive: keepalive.filter(|_| protocol == UpstreamProtocol::Http2),
+        }
+    }
+
     /// Bounds on connections and requests. Zero means unset but for idle times, where it means never.
     pub(crate) fn pool_limits(&self, mesh: Option<&MeshConfig>) -> PoolLimits {
         let none = (api::TcpSettings::default(), api::HttpSettings::default());
@@ -172,7 +205,8 @@ impl<'a> Policy<'a> {
         let default = PoolLimits::default();
         let tcp_idle_timeout = idle(tcp.idle_timeout.as_ref()).unwrap_or(default.tcp_idle_timeout);
         let mesh_connect = mesh.and_then(|mesh| mesh.connect_timeout.as_ref());
-        let keepalive = tcp.tcp_keepalive.as_ref().or_else(|| mesh?.tcp_keepalive.as_ref());
+        let keepalive =
+            keepalive(tcp.tcp_keepalive.as_ref(), mesh.and_then(|mesh| mesh.tcp_keepalive.as_ref()));
         PoolLimits {
             max_connections: bound(tcp.max_connections),
             connect_timeout: positive(tcp.connect_timeout.as_ref())
@@ -180,16 +214,17 @@ impl<'a> Policy<'a> {
                 .unwrap_or(default.connect_timeout),
             tcp_idle_timeout,
             max_connection_duration: positive(tcp.max_connection_duration.as_ref()),
-            keepalive: keepalive.map(keepalive_of),
+            keepalive,
             max_pending: bound(http.http1_max_pending_requests),
             max_requests: bound(http.http2_max_requests),
             max_retries: bound(http.max_retries),
+            // Istio reads it along with the pool's settings alone.
+            retry_budget: self.retry_budget.filter(|_| self.pool.is_some()).map(budget_of),
             max_requests_per_connection: at_least_one(http.max_requests_per_connection),
             idle_timeout: idle(http.idle_timeout.as_ref())
                 .or_else(|| idle(tcp.idle_timeout.as_ref()))
                 .unwrap_or(default.idle_timeout),
             max_concurrent_streams: at_least_one(http.max_concurrent_streams),
-            retry_budget: None,
         }
     }
 
@@ -270,11 +305,24 @@ fn idle(value: Option<&wire::Duration>) -> Option<Option<Duration>> {
     value.and_then(wire::Duration::to_std).map(|value| Some(value).filter(|value| !value.is_zero()))
 }
 
-fn keepalive_of(keepalive: &api::TcpKeepalive) -> TcpKeepalive {
-    TcpKeepalive {
-        time: positive(keepalive.time.as_ref()),
-        interval: positive(keepalive.interval.as_ref()),
-        probes: keepalive.probes.filter(|probes| *probes > 0),
+/// Probes as the rule says, each part filled up by the mesh (Istio: `applyTCPKeepalive`).
+fn keepalive(own: Option<&api::TcpKeepalive>, mesh: Option<&api::TcpKeepalive>) -> Option<TcpKeepalive> {
+    let parts: Vec<_> = [own, mesh].into_iter().flatten().collect();
+    let time = |part: fn(&api::TcpKeepalive) -> Option<&wire::Duration>| {
+        parts.iter().find_map(|keepalive| positive(part(keepalive)))
+    };
+    (!parts.is_empty()).then(|| TcpKeepalive {
+        time: time(|keepalive| keepalive.time.as_ref()),
+        interval: time(|keepalive| keepalive.interval.as_ref()),
+        probes: parts.iter().find_map(|keepalive| keepalive.probes.filter(|probes| *probes > 0)),
+    })
+}
+
+/// A budget is 20 % and at least 3 retries unless it says otherwise.
+fn budget_of(budget: &api::RetryBudget) -> RetryBudget {
+    RetryBudget {
+        share: Percentage::from_percent(budget.percent.unwrap_or(20.0)),
+        min_concurrency: budget.min_retry_concurrency.filter(|least| *least > 0).unwrap_or(3),
     }
 }
 

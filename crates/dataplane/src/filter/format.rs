@@ -117,11 +117,8 @@ fn peer(
     tls.and_then(crate::connection::TlsSession::peer)
 }
 
-fn inet(address: Option<&portcullis_snapshot::cluster::Address>) -> Option<&SocketAddr> {
-    match address? {
-        portcullis_snapshot::cluster::Address::Inet(address) => Some(address),
-        portcullis_snapshot::cluster::Address::Unix(_) => None,
-    }
+fn inet(address: Option<&portcullis_snapshot::cluster::Address>) -> Option<SocketAddr> {
+    address?.inet()
 }
 
 fn version(version: ProtocolVersion) -> &'static str {

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use super::preface::CancelRequest;
 use super::session::ask_for_tls;
 use crate::upstream::connect::{self, Purpose};
+use crate::upstream::introduce::Ends;
 
 /// Servers that one request to cancel is sent to at most.
 pub(crate) const MAX_TARGETS: usize = 16;
@@ -120,13 +121,15 @@ impl Target {
 ///
 /// The client knows that its request was looked at when its own connection is closed, so that is
 /// best done after this. Dropping the future abandons what is still on its way.
-pub(crate) async fn forward(request: CancelRequest, targets: Vec<Target>) -> usize {
+pub(crate) async fn forward(request: CancelRequest, targets: Vec<Target>, client: Ends) -> usize {
     let request = Rc::new(request);
     let mut sending = JoinSet::new();
     for target in targets.into_iter().take(MAX_TARGETS) {
         let request = Rc::clone(&request);
         sending.spawn_local(async move {
-            tokio::time::timeout(PATIENCE, send(&request, &target)).await.is_ok_and(|sent| sent.is_some())
+            tokio::time::timeout(PATIENCE, send(&request, &target, client))
+                .await
+                .is_ok_and(|sent| sent.is_some())
         });
     }
     let mut taken = 0;
@@ -138,8 +141,8 @@ pub(crate) async fn forward(request: CancelRequest, targets: Vec<Target>) -> usi
 
 /// `None` when the server could not be reached. A server without TLS origination takes the request
 /// in clear, whatever its sessions use: PostgreSQL looks at it before anything else.
-async fn send(request: &CancelRequest, target: &Target) -> Option<()> {
-    let mut server = connect::plain(&target.cluster, &target.address).await.ok()?;
+async fn send(request: &CancelRequest, target: &Target, client: Ends) -> Option<()> {
+    let mut server = connect::plain(&target.cluster, &target.address, Some(client)).await.ok()?;
     if let Some(tls) = &target.cluster.tls {
         ask_for_tls(&mut server).await.ok()?;
         server = connect::secure((tls, Purpose::Bytes), server, &target.address, None).await.ok()?.stream;

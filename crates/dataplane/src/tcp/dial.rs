@@ -17,6 +17,7 @@ use crate::postgres::cancel::{Registered, Target};
 use crate::postgres::session::{Refusal, ask_for_tls};
 use crate::stream::Stream;
 use crate::upstream::connect::{self, Purpose};
+use crate::upstream::introduce::Ends;
 use crate::upstream::registry::{Picked, Tried};
 
 /// A connected upstream, with what is given back when it is dropped.
@@ -82,7 +83,7 @@ pub(super) async fn dial(
     let picked = upstream.pick(worker, hash_key(&way.route, connection), &mut Tried::none())?;
     ending.record.endpoint = Some(Arc::clone(picked.endpoint()));
     let address = &picked.endpoint().address;
-    let stream = match within_limit(&cluster, address, way.payload).await {
+    let stream = match within_limit(&cluster, address, (way, connection.ends())).await {
         Ok(stream) => stream,
         Err(error) => {
             picked.observe(Observation::Failed);
@@ -108,15 +109,23 @@ fn hash_key(route: &TcpRoute, connection: &Connection) -> Option<u64> {
 }
 
 /// Connects within the cluster's connect timeout, everything included.
-async fn within_limit(cluster: &Cluster, address: &Address, payload: Payload) -> Result<Stream, DialError> {
-    let connecting = connect(cluster, address, payload);
+async fn within_limit(
+    cluster: &Cluster,
+    address: &Address,
+    whose: (&Way, Ends),
+) -> Result<Stream, DialError> {
+    let connecting = connect(cluster, address, whose);
     let connected = tokio::time::timeout(cluster.pool.connect_timeout, connecting).await;
     connected.unwrap_or(Err(UpstreamError::ConnectTimeout.into()))
 }
 
-async fn connect(cluster: &Cluster, address: &Address, payload: Payload) -> Result<Stream, DialError> {
-    let mut stream = connect::plain(cluster, address).await?;
-    let asks = match payload {
+async fn connect(
+    cluster: &Cluster,
+    address: &Address,
+    (way, client): (&Way, Ends),
+) -> Result<Stream, DialError> {
+    let mut stream = connect::plain(cluster, address, Some(client)).await?;
+    let asks = match way.payload {
         Payload::PostgresTls => true,
         // The client's TLS ended here or never was: the server has what its DestinationRule says.
         Payload::PostgresClear => cluster.tls.is_some(),

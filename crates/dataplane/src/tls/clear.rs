@@ -24,6 +24,7 @@ use crate::postgres::preface::CancelRequest;
 use crate::postgres::session::{NOT_SERVED, TLS_NEEDED};
 use crate::stream::Stream;
 use crate::tcp::{self, Ending, Payload, Way};
+use crate::upstream::introduce::Ends;
 
 /// Serves a connection that is not TLS to its end.
 pub(super) async fn serve(accepted: Accepted, stream: TcpStream, ahead: BytesMut, first: First) {
@@ -93,8 +94,9 @@ async fn cancel(accepted: Accepted, stream: TcpStream, ahead: BytesMut, request:
         return;
     }
     let asked = targets.len();
+    let client = Ends { source: accepted.peer, destination: accepted.local };
     let taken = tokio::select! {
-        taken = cancel::forward(request, targets) => taken,
+        taken = cancel::forward(request, targets, client) => taken,
         () = accepted.worker.drain.closed() => 0,
     };
     ending.blame(None, format!("request to cancel process {process}, taken by {taken} of {asked} servers"));

@@ -1,5 +1,9 @@
-//! Opening a connection to an endpoint: TCP or unix socket, keepalive, TLS.
+//! Opening a connection to an endpoint: TCP or unix socket, keepalive, PROXY protocol, TLS.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_snapshot::Cluster;
@@ -7,11 +11,14 @@ use portcullis_snapshot::cluster::{Address, TcpKeepalive};
 use portcullis_snapshot::tls::{UpstreamSni, UpstreamTls};
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::error::UpstreamError;
 use crate::stream::Stream;
+use crate::upstream::introduce::{self, Ends};
+use crate::upstream::race::race;
 
 /// A new connection and what TLS agreed on.
 pub(crate) struct Connected {
@@ -41,25 +48,33 @@ impl Purpose {
     }
 }
 
-/// Opens a connection to `address` within the cluster's connect timeout, TLS handshake included.
-/// `host` is the name for automatic SNI, without a port.
+/// Where to, and on whose behalf.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dial<'a> {
+    pub(crate) address: &'a Address,
+    /// The name for automatic SNI, without a port or brackets.
+    pub(crate) host: Option<&'a str>,
+    /// The client's connection, for upstreams that are told of it; `None` for what the gateway does by itself.
+    pub(crate) client: Option<Ends>,
+}
+
+/// Opens a connection within the cluster's connect timeout, PROXY protocol header and TLS handshake included.
 ///
 /// # Errors
 /// [`UpstreamError::Connect`] with the reason, or [`UpstreamError::ConnectTimeout`].
 pub(crate) async fn open(
     cluster: &Cluster,
-    address: &Address,
-    host: Option<&str>,
+    dial: Dial<'_>,
     purpose: Purpose,
 ) -> Result<Connected, UpstreamError> {
-    let limit = cluster.pool.connect_timeout;
     let connecting = async {
-        let stream = plain(cluster, address).await?;
+        let stream = plain(cluster, dial.address, dial.client).await?;
         match &cluster.tls {
             None => Ok(Connected { stream, http2: false }),
-            Some(tls) => secure((tls, purpose), stream, address, host).await,
+            Some(tls) => secure((tls, purpose), stream, dial.address, dial.host).await,
         }
     };
+    let limit = cluster.pool.connect_timeout;
     tokio::time::timeout(limit, connecting).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
 }
 
@@ -71,22 +86,49 @@ pub(crate) fn server_name(tls: &UpstreamTls, host: Option<&str>) -> Option<Arc<s
     }
 }
 
-/// Opens the connection without TLS.
-pub(crate) async fn plain(cluster: &Cluster, address: &Address) -> Result<Stream, UpstreamError> {
-    match address {
+/// Opens the connection without TLS, and introduces the client to upstreams that want it.
+pub(crate) async fn plain(
+    cluster: &Cluster,
+    address: &Address,
+    client: Option<Ends>,
+) -> Result<Stream, UpstreamError> {
+    let mut stream = match address {
         Address::Unix(path) => {
-            UnixStream::connect(path).await.map(Stream::Unix).map_err(|error| failed(&error))
+            let stream = UnixStream::connect(&*socket_name(path)).await;
+            Stream::Unix(stream.map_err(|error| failed(&error))?)
         }
-        Address::Inet(address) => {
-            let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
-            // Small writes must not wait for acknowledgements; failing to say so only costs speed.
-            let _ = stream.set_nodelay(true);
-            if let Some(keepalive) = &cluster.pool.keepalive {
-                set_keepalive(&stream, keepalive);
-            }
-            Ok(Stream::Tcp(stream))
-        }
+        Address::Inet(address) => tcp(cluster, TcpStream::connect(address).await)?,
+        Address::Several(addresses) => tcp(cluster, race(addresses, TcpStream::connect).await)?,
+    };
+    if let Some(version) = cluster.transport.proxy_protocol {
+        let header = introduce::header(version, client, own_ends(&stream));
+        stream.write_all(&header).await.map_err(|error| failed(&error))?;
     }
+    Ok(stream)
+}
+
+fn tcp(cluster: &Cluster, connected: std::io::Result<TcpStream>) -> Result<Stream, UpstreamError> {
+    let stream = connected.map_err(|error| failed(&error))?;
+    // Small writes must not wait for acknowledgements; failing to say so only costs speed.
+    let _ = stream.set_nodelay(true);
+    if let Some(keepalive) = &cluster.pool.keepalive {
+        set_keepalive(&stream, keepalive);
+    }
+    Ok(Stream::Tcp(stream))
+}
+
+/// The name of a socket as the system wants it: an abstract one begins with a zero byte, which configuration writes
+/// as `@`.
+fn socket_name(path: &Path) -> Cow<'_, Path> {
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        None => Cow::Borrowed(path),
+        Some(name) => Cow::Owned(PathBuf::from(OsStr::from_bytes(&[b"\0", name].concat()))),
+    }
+}
+
+fn own_ends(stream: &Stream) -> Option<Ends> {
+    let stream = stream.tcp()?;
+    Some(Ends { source: stream.local_addr().ok()?, destination: stream.peer_addr().ok()? })
 }
 
 /// Speaks TLS on a connected stream.
@@ -96,20 +138,25 @@ pub(crate) async fn secure(
     address: &Address,
     host: Option<&str>,
 ) -> Result<Connected, UpstreamError> {
-    let name = server_name(tls, host);
-    let name = match name.as_deref().and_then(|name| ServerName::try_from(name.to_owned()).ok()) {
-        Some(name) => name,
-        // Without a usable name no SNI is sent, as for an IP address.
-        None => match address {
-            Address::Inet(address) => ServerName::IpAddress(address.ip().into()),
-            Address::Unix(_) => ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()),
-        },
+    let name = match server_name(tls, host) {
+        // A host that is no name is sent to nobody and stands in no certificate.
+        Some(name) => ServerName::try_from(&*name).map_or_else(|_| nobody(), |name| name.to_owned()),
+        // Without a name none is sent, as for an IP address; what is remembered of the session is told apart by it.
+        None => address.inet().map_or_else(nobody, |address| ServerName::IpAddress(address.ip().into())),
     };
     let connector = TlsConnector::from(Arc::clone(purpose.config(tls)));
     let stream = connector.connect(name, Box::new(stream)).await;
     let stream = stream.map_err(|error| UpstreamError::Connect(format!("TLS: {error}").into()))?;
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let agreed = stream.get_ref().1.alpn_protocol();
+    // A sidecar of a mesh says it in Istio's own words.
+    let http2 = purpose == Purpose::Http2 && matches!(agreed, Some(b"h2" | b"istio-h2" | b"istio"))
+        || agreed == Some(b"h2");
     Ok(Connected { stream: Stream::TlsClient(Box::new(stream)), http2 })
+}
+
+/// A name that no certificate is for.
+fn nobody() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
 
 fn failed(error: &std::io::Error) -> UpstreamError {

@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use portcullis_snapshot::Cluster;
-use portcullis_snapshot::cluster::Address;
+use portcullis_snapshot::cluster::{Address, PoolLimits};
 use portcullis_telemetry::metrics::PoolMetrics;
 use portcullis_traffic::breaker::Breaker;
 
 use crate::error::UpstreamError;
 use crate::http::h1::io::{Reader, Writer, split};
-use crate::upstream::connect::{self, Connected, Purpose};
+use crate::upstream::connect::{self, Connected, Dial, Purpose};
+use crate::upstream::introduce::Ends;
 pub(crate) use shared::H2Lease;
 use shared::Shared;
 pub(crate) use slot::Slot;
@@ -30,6 +31,9 @@ use slot::Slots;
 
 /// Most idle HTTP/1 connections kept per endpoint and worker; the oldest goes first.
 const MAX_IDLE: usize = 1024;
+
+/// How long a connection that introduced a client is kept idle: nobody else can use it, and the client may have gone.
+const INTRODUCED_IDLE: Duration = Duration::from_secs(15);
 
 /// What makes connections interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,15 +43,23 @@ pub(crate) struct Key {
     server_name: Option<Arc<str>>,
     /// Address of the TLS settings: other settings, other connections. Never followed.
     settings: usize,
+    /// The client that the upstream was told of: nobody else's requests may follow.
+    client: Option<Box<Ends>>,
 }
 
 impl Key {
-    pub(crate) fn new(cluster: &Cluster, address: &Address, host: Option<&str>) -> Self {
+    fn new(cluster: &Cluster, wanted: &Wanted<'_>) -> Self {
+        let Wanted { address, host, client, .. } = *wanted;
         let (server_name, settings) = match &cluster.tls {
             None => (None, 0),
             Some(tls) => (connect::server_name(tls, host), Arc::as_ptr(&tls.config).addr()),
         };
-        Self { address: address.clone(), server_name, settings }
+        Self { address: address.clone(), server_name, settings, client: client.map(Box::new) }
+    }
+
+    /// How a connection of this key is opened, for `host`.
+    fn dial<'a>(&'a self, host: Option<&'a str>) -> Dial<'a> {
+        Dial { address: &self.address, host, client: self.client.as_deref().copied() }
     }
 }
 
@@ -73,8 +85,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) address: &'a Address,
     /// Whether HTTP/2 is spoken.
     pub(crate) http2: bool,
-    /// The name for automatic SNI, without a port.
+    /// The name for automatic SNI, without a port or brackets.
     pub(crate) host: Option<&'a str>,
+    /// The client's connection, if the upstream is told of it.
+    pub(crate) client: Option<Ends>,
     /// Whether kept HTTP/1 connections are passed over.
     pub(crate) fresh: bool,
 }
@@ -121,7 +135,7 @@ impl Pool {
         breaker: &Arc<Breaker>,
         wanted: Wanted<'_>,
     ) -> Result<Lease, UpstreamError> {
-        let key = Key::new(cluster, wanted.address, wanted.host);
+        let key = Key::new(cluster, &wanted);
         if wanted.http2 {
             self.shared.lease(cluster, key, wanted.host, breaker).await.map(Lease::H2)
         } else {
@@ -138,7 +152,7 @@ impl Pool {
         breaker: &Arc<Breaker>,
     ) -> Result<H1Connection, UpstreamError> {
         if !wanted.fresh
-            && let Some(connection) = self.take_idle(&key)
+            && let Some(connection) = self.take_idle(cluster, &key)
         {
             return Ok(connection);
         }
@@ -147,12 +161,12 @@ impl Pool {
             if let Some(slot) = self.slots.take(&key, breaker) {
                 break slot;
             }
-            if let Some(connection) = self.take_idle(&key) {
+            if let Some(connection) = self.take_idle(cluster, &key) {
                 return Ok(connection);
             }
             queued.wait(&key).await;
         };
-        let connected = connect::open(cluster, &key.address, wanted.host, Purpose::Http).await;
+        let connected = connect::open(cluster, key.dial(wanted.host), Purpose::Http).await;
         slot.tried(&connected);
         let Connected { stream, .. } = connected?;
         let local = stream.local_address();
@@ -161,11 +175,12 @@ impl Pool {
     }
 
     /// The most recently used idle connection that is still good.
-    fn take_idle(&self, key: &Key) -> Option<H1Connection> {
+    fn take_idle(&self, cluster: &Cluster, key: &Key) -> Option<H1Connection> {
         let mut pool = self.idle.borrow_mut();
         let idle = pool.get_mut(key)?;
         while let Some(Idle { reader, writer, since, served, local, slot }) = idle.pop() {
-            if !reader.with_stream(crate::stream::Stream::is_stale) {
+            let over = slot.is_older(cluster.pool.max_connection_duration);
+            if !over && !reader.with_stream(crate::stream::Stream::is_stale) {
                 let idle_for = Some(since.elapsed());
                 return Some(H1Connection {
                     reader,
@@ -215,16 +230,25 @@ impl Pool {
         lease.retire();
     }
 
-    /// Forgets connections idle for longer than `limit`, and those `keep` does not want any more.
-    pub(crate) fn sweep(&self, now: Instant, limit: Option<Duration>, keep: impl Fn(&Address) -> bool) {
-        let fresh = |since: Instant| limit.is_none_or(|limit| now.saturating_duration_since(since) < limit);
+    /// Forgets connections that are idle for longer or are older than `limits` allow, and those `keep` does not
+    /// want any more.
+    pub(crate) fn sweep(&self, now: Instant, limits: &PoolLimits, keep: impl Fn(&Address) -> bool) {
+        let fresh = |key: &Key, since: Instant| {
+            let own = key.client.as_ref().map(|_| INTRODUCED_IDLE);
+            let idle = now.saturating_duration_since(since);
+            [limits.idle_timeout, own].into_iter().flatten().all(|limit| idle < limit)
+        };
+        let age = limits.max_connection_duration;
         self.idle.borrow_mut().retain(|key, idle| {
             let wanted = keep(&key.address);
             idle.retain_mut(|idle| {
-                wanted && fresh(idle.since) && !idle.reader.with_stream(crate::stream::Stream::is_stale)
+                wanted
+                    && fresh(key, idle.since)
+                    && !idle.slot.is_older(age)
+                    && !idle.reader.with_stream(crate::stream::Stream::is_stale)
             });
             !idle.is_empty()
         });
-        self.shared.sweep(fresh, keep);
+        self.shared.sweep(age, fresh, keep);
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_snapshot::cluster::{Address, Endpoint};
+use portcullis_snapshot::cluster::{Address, Endpoint, PoolLimits};
 use portcullis_snapshot::{Cluster, FastMap, Snapshot};
 pub(crate) use portcullis_traffic::Tried;
 use portcullis_traffic::{ActiveRequest, Breaker, ClusterState, Observation, Pick};
@@ -141,11 +141,11 @@ impl Registry {
                 let keep = |address: &Address| {
                     members.binary_search_by(|endpoint| endpoint.address.cmp(address)).is_ok()
                 };
-                upstream.pool.sweep(now, cluster.pool.idle_timeout, keep);
+                upstream.pool.sweep(now, &cluster.pool, keep);
                 true
             }
             None => {
-                upstream.pool.sweep(now, None, |_| false);
+                upstream.pool.sweep(now, &PoolLimits::default(), |_| false);
                 Rc::strong_count(upstream) > 1
             }
         });

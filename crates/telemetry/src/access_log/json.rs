@@ -59,8 +59,7 @@ fn upstream_part(fields: &Fields<'_>, out: &mut Vec<u8>) {
     string(br#","upstream_cluster":"#, fields.upstream_cluster, out);
     match fields.upstream_host {
         Some(Address::Unix(path)) => string(br#","upstream_host":"#, Some(&path.to_string_lossy()), out),
-        Some(Address::Inet(inet)) => address(br#","upstream_host":"#, Some(*inet), out),
-        None => address(br#","upstream_host":"#, None, out),
+        other => address(br#","upstream_host":"#, other.and_then(Address::inet), out),
     }
     address(br#","upstream_local_address":"#, fields.upstream_local_address, out);
     key(br#","upstream_service_time":"#, out);

@@ -82,9 +82,11 @@ fn address(value: Option<SocketAddr>, out: &mut Vec<u8>) {
 fn upstream_host(host: Option<&Address>, out: &mut Vec<u8>) {
     out.extend_from_slice(b" \"");
     match host {
-        Some(Address::Inet(inet)) => socket_address(*inet, out),
         Some(Address::Unix(path)) => escape::quoted(path.to_string_lossy().as_bytes(), out),
-        None => out.push(b'-'),
+        other => match other.and_then(Address::inet) {
+            Some(inet) => socket_address(inet, out),
+            None => out.push(b'-'),
+        },
     }
     out.push(b'"');
 }

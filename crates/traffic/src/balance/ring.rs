@@ -65,7 +65,7 @@ pub(super) fn shares(endpoints: &[Rc<EndpointState>], whole: f64) -> impl Iterat
 /// The text that stands for an endpoint in hashes: `ip:port`, or the path of a unix socket.
 pub(super) fn host_key(endpoint: &EndpointState) -> String {
     match endpoint.address() {
-        portcullis_snapshot::cluster::Address::Inet(inet) => inet.to_string(),
         portcullis_snapshot::cluster::Address::Unix(path) => path.to_string_lossy().into_owned(),
+        other => other.inet().map(|inet| inet.to_string()).unwrap_or_default(),
     }
 }

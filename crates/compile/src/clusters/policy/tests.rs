@@ -203,7 +203,121 @@ fn the_mesh_fills_what_the_rule_leaves_out() {
 }
 
 #[test]
+fn keepalive_parts_are_filled_up_by_the_mesh() {
+    let mesh = mesh("tcpKeepalive: {time: 60s, interval: 5s, probes: 3}");
+    let found = |settings: &str, mesh: Option<&MeshConfig>| {
+        let spec = format!("trafficPolicy: {{connectionPool: {{tcp: {{{settings}}}}}}}");
+        let found = with_policy(&spec, None, Some(80), |policy| policy.pool_limits(mesh).keepalive);
+        found.map(|keepalive| (keepalive.time, keepalive.interval, keepalive.probes))
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(found("", None), None);
+    assert_eq!(found("tcpKeepalive: {}", None), Some((None, None, None)));
+    assert_eq!(found("", Some(&mesh)), Some((seconds(60), seconds(5), Some(3))));
+    assert_eq!(found("tcpKeepalive: {time: 9s}", Some(&mesh)), Some((seconds(9), seconds(5), Some(3))));
+    assert_eq!(found("tcpKeepalive: {probes: 9}", Some(&mesh)), Some((seconds(60), seconds(5), Some(9))));
+}
+
+#[test]
+fn proxy_protocol_by_port_and_subset() {
+    let spec = "trafficPolicy: {proxyProtocol: {version: V2}, portLevelSettings: [{port: {number: 90}}]}, \
+                subsets: [{name: plain}, {name: own, trafficPolicy: {proxyProtocol: {}}}, \
+                {name: ports, trafficPolicy: {proxyProtocol: {version: V1}, portLevelSettings: \
+                [{port: {number: 80}, outlierDetection: {}}]}}]";
+    let (v1, v2) = (Some(ProxyVersion::V1), Some(ProxyVersion::V2));
+    for (subset, port, expected) in [
+        (None, 80, v2),
+        // An entry for a port stands for the whole policy.
+        (None, 90, None),
+        (Some("plain"), 80, v2),
+        (Some("plain"), 90, None),
+        (Some("own"), 80, v1),
+        (Some("own"), 90, v1),
+        (Some("ports"), 80, v2),
+        (Some("ports"), 90, v1),
+    ] {
+        let transport = |policy: &Policy<'_>| policy.transport(UpstreamProtocol::Http1);
+        let found = with_policy(spec, subset, Some(port), transport);
+        assert_eq!(found.proxy_protocol, expected, "{subset:?} {port}");
+    }
+}
+
+#[test]
+fn pings_only_where_http2_is_certain() {
+    let keepalive = |settings: &str, protocol| {
+        let spec = format!("trafficPolicy: {{connectionPool: {{http: {{http2KeepAlive: {{{settings}}}}}}}}}");
+        with_policy(&spec, None, Some(80), |policy| policy.transport(protocol)).http2_keepalive
+    };
+    let both = "interval: 30s, timeout: 10s";
+    let expected = Http2Keepalive { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) };
+    assert_eq!(keepalive(both, UpstreamProtocol::Http2), Some(expected));
+    assert_eq!(keepalive(both, UpstreamProtocol::Http1), None);
+    assert_eq!(keepalive(both, UpstreamProtocol::AsClient), None);
+    assert_eq!(keepalive("interval: 30s", UpstreamProtocol::Http2), None);
+}
+
+#[test]
+fn http_versions() {
+    let upgrading = mesh("h2UpgradePolicy: UPGRADE");
+    for (settings, port, of_mesh, expected) in [
+        ("", Protocol::Http, None, UpstreamProtocol::Http1),
+        ("", Protocol::Http2, None, UpstreamProtocol::Http2),
+        ("", Protocol::Http, Some(&upgrading), UpstreamProtocol::Http2),
+        // The mesh only speaks of ports that are said to be HTTP; a rule knows what it says.
+        ("", Protocol::Other, Some(&upgrading), UpstreamProtocol::Http1),
+        ("", Protocol::Other, Some(&upgrading), UpstreamProtocol::Http1),
+        ("h2UpgradePolicy: UPGRADE", Protocol::Other, None, UpstreamProtocol::Http2),
+        ("h2UpgradePolicy: DEFAULT", Protocol::Http, Some(&upgrading), UpstreamProtocol::Http2),
+        ("h2UpgradePolicy: DEFAULT", Protocol::Http, None, UpstreamProtocol::Http1),
+        ("h2UpgradePolicy: DO_NOT_UPGRADE", Protocol::Http, Some(&upgrading), UpstreamProtocol::Http1),
+        // Nothing takes HTTP/2 from a port that is said to speak it.
+        ("h2UpgradePolicy: DO_NOT_UPGRADE", Protocol::Http2, None, UpstreamProtocol::Http2),
+        ("useClientProtocol: true", Protocol::Http2, None, UpstreamProtocol::AsClient),
+        (
+            "useClientProtocol: true, h2UpgradePolicy: UPGRADE",
+            Protocol::Http,
+            None,
+            UpstreamProtocol::AsClient,
+        ),
+        ("useClientProtocol: false", Protocol::Http, None, UpstreamProtocol::Http1),
+    ] {
+        let spec = format!("trafficPolicy: {{connectionPool: {{http: {{{settings}}}}}}}");
+        let found = with_policy(&spec, None, Some(80), |policy| policy.protocol(port, of_mesh));
+        assert_eq!(found, expected, "{settings} {port:?}");
+    }
+}
+
+#[test]
 fn primes() {
     let found: Vec<u64> = (0..30).filter(|number| is_prime(*number)).collect();
     assert_eq!(found, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
+}
+
+#[test]
+fn a_retry_budget_counts_along_with_a_pool() {
+    let budget = |spec: &str, port| {
+        let found = with_policy(&format!("trafficPolicy: {{{spec}}}"), None, Some(port), |policy| {
+            policy.pool_limits(None).retry_budget
+        });
+        found.map(|budget| (budget.share.millionths(), budget.min_concurrency))
+    };
+    for (spec, port, expected) in [
+        ("connectionPool: {http: {}}, retryBudget: {}", 80, Some((200_000, 3))),
+        ("connectionPool: {tcp: {}}, retryBudget: {percent: 0, minRetryConcurrency: 0}", 80, Some((0, 3))),
+        ("connectionPool: {}, retryBudget: {percent: 12.5, minRetryConcurrency: 7}", 80, Some((125_000, 7))),
+        ("retryBudget: {percent: 50}", 80, None),
+        ("connectionPool: {}", 80, None),
+        (
+            "connectionPool: {}, retryBudget: {}, portLevelSettings: [{port: {number: 80}, connectionPool: {}}]",
+            80,
+            None,
+        ),
+        (
+            "connectionPool: {}, retryBudget: {}, portLevelSettings: [{port: {number: 80}, connectionPool: {}}]",
+            81,
+            Some((200_000, 3)),
+        ),
+    ] {
+        assert_eq!(budget(spec, port), expected, "{spec} {port}");
+    }
 }

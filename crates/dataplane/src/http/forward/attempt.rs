@@ -129,7 +129,9 @@ impl Attempt<'_> {
         let host = prepare::server_name(&exchange.request);
         let address = &pending.endpoint().address;
         timers.queued();
-        let wanted = Wanted { address, http2, host, fresh: self.fresh };
+        // Only who wants to know is told who asks: for the others all clients share their connections.
+        let client = cluster.transport.proxy_protocol.map(|_| exchange.connection.ends());
+        let wanted = Wanted { address, http2, host, client, fresh: self.fresh };
         let mut leasing = pin!(self.upstream.lease(&cluster, wanted));
         let leased = poll_fn(|cx| {
             if let Poll::Ready(lease) = leasing.as_mut().poll(cx) {
@@ -142,6 +144,8 @@ impl Attempt<'_> {
         })
         .await?;
         timers.leased();
+        // A connection was there, new or kept: failures to connect do not follow one another any more.
+        pending.observe(portcullis_traffic::Observation::Connected);
         // Counted from here on, as in Envoy: who waits for a connection is no request in progress yet.
         match self.upstream.breaker().try_acquire(Resource::Requests) {
             Some(admitted) => Ok((leased, admitted)),

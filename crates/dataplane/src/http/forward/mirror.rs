@@ -318,6 +318,7 @@ impl Shadow {
             // The copy is a request of the gateway's own, so there is no client whose version it could speak.
             http2: cluster.protocol == UpstreamProtocol::Http2,
             host: prepare::server_name(&self.request),
+            client: None,
             fresh: false,
         };
         let lease = match self.upstream.lease(&cluster, wanted).await {

@@ -167,11 +167,12 @@ fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     value.filter(|value| !value.is_empty())
 }
 
-/// The name for automatic SNI: the final host without its port; none for an IP address.
+/// The name that TLS to the upstream goes by: the final host without its port, and without the brackets of an IPv6
+/// address. An address is not sent as SNI, but stands in the certificate all the same (Envoy's `auto_san_validation`).
 pub(crate) fn server_name(request: &Request) -> Option<&str> {
     let host = without_port(text(&request.authority));
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty() && bare.parse::<std::net::IpAddr>().is_err()).then_some(host)
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    (!bare.is_empty()).then_some(bare)
 }
 
 #[cfg(test)]

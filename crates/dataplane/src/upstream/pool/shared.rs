@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -19,6 +19,7 @@ use super::Key;
 use super::slot::{Slot, Slots};
 use crate::error::UpstreamError;
 use crate::upstream::connect::{self, Connected, Purpose};
+use crate::upstream::keepalive;
 
 /// HTTP/2 receive window of a stream towards an upstream, in bytes.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -51,6 +52,7 @@ struct H2Connection {
     opened: Cell<u32>,
     alive: Rc<Cell<bool>>,
     last_used: Cell<Instant>,
+    born: Instant,
     local: Option<SocketAddr>,
 }
 
@@ -123,7 +125,9 @@ impl Shared {
     fn share(&self, cluster: &Cluster, key: &Key) -> Option<H2Lease> {
         let mut shared = self.connections.borrow_mut();
         let connections = shared.get_mut(key)?;
-        connections.retain(|connection| connection.alive.get());
+        // One that is too old is left to the streams it has.
+        let age = cluster.pool.max_connection_duration;
+        connections.retain(|connection| connection.alive.get() && !connection.is_older(age));
         let limit = cluster.pool.max_concurrent_streams.unwrap_or(MAX_STREAMS);
         let total = cluster.pool.max_requests_per_connection.unwrap_or(u32::MAX);
         let at = connections.iter().position(|connection| {
@@ -148,7 +152,7 @@ impl Shared {
         let opened = Rc::new(Notify::new());
         self.opening.borrow_mut().insert(key.clone(), Rc::clone(&opened));
         let _done = Opening { pool: self, key: &key, opened };
-        let connected = connect::open(cluster, &key.address, host, Purpose::Http2).await;
+        let connected = connect::open(cluster, key.dial(host), Purpose::Http2).await;
         slot.tried(&connected);
         let Connected { stream, http2 } = connected?;
         if cluster.tls.is_some() && !http2 {
@@ -163,7 +167,10 @@ impl Shared {
             .initial_max_send_streams(UNTOLD_STREAMS)
             .enable_push(false);
         let handshake = settings.handshake::<_, Bytes>(stream).await;
-        let (send, driver) = handshake.map_err(|error| UpstreamError::Connect(error.to_string().into()))?;
+        let (send, mut driver) =
+            handshake.map_err(|error| UpstreamError::Connect(error.to_string().into()))?;
+        let pings =
+            cluster.transport.http2_keepalive.and_then(|keepalive| Some((driver.ping_pong()?, keepalive)));
         let alive = Rc::new(Cell::new(true));
         let connection = Rc::new(H2Connection {
             send,
@@ -173,11 +180,12 @@ impl Shared {
             opened: Cell::new(0),
             alive: Rc::clone(&alive),
             last_used: Cell::new(Instant::now()),
+            born: Instant::now(),
             local,
         });
         tokio::task::spawn_local(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "HTTP/2 upstream connection ended");
+            if let Err(error) = keepalive::drive(driver, pings).await {
+                tracing::debug!(error, "HTTP/2 upstream connection ended");
             }
             alive.set(false);
             drop(slot);
@@ -189,13 +197,21 @@ impl Shared {
         Ok(lease)
     }
 
-    /// Forgets connections without streams that are not `fresh`, or to addresses that `keep` does not want.
-    pub(super) fn sweep(&self, fresh: impl Fn(Instant) -> bool, keep: impl Fn(&Address) -> bool) {
+    /// Forgets connections older than `age`, and of those without streams the ones that are not `fresh`, or to
+    /// addresses that `keep` does not want. What is forgotten ends with its last stream.
+    pub(super) fn sweep(
+        &self,
+        age: Option<Duration>,
+        fresh: impl Fn(&Key, Instant) -> bool,
+        keep: impl Fn(&Address) -> bool,
+    ) {
         self.connections.borrow_mut().retain(|key, connections| {
             let wanted = keep(&key.address);
             connections.retain(|connection| {
                 let busy = connection.active.get() > 0;
-                connection.alive.get() && (busy || (wanted && fresh(connection.last_used.get())))
+                connection.alive.get()
+                    && !connection.is_older(age)
+                    && (busy || (wanted && fresh(key, connection.last_used.get())))
             });
             !connections.is_empty()
         });
@@ -203,6 +219,10 @@ impl Shared {
 }
 
 impl H2Connection {
+    fn is_older(&self, limit: Option<Duration>) -> bool {
+        limit.is_some_and(|limit| self.born.elapsed() >= limit)
+    }
+
     fn lease(connection: &Rc<Self>) -> H2Lease {
         connection.active.set(connection.active.get() + 1);
         connection.opened.set(connection.opened.get() + 1);

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use portcullis_telemetry::metrics::PoolMetrics;
 use portcullis_traffic::breaker::{Breaker, Permit, Resource};
@@ -38,7 +39,7 @@ impl Slots {
             None => breaker.acquire(Resource::Connections),
         };
         *self.open.borrow_mut().entry(key.clone()).or_default() += 1;
-        Some(Slot { _permit: permit, slots: Rc::clone(self), key: key.clone(), is_open: false })
+        Some(Slot { _permit: permit, slots: Rc::clone(self), key: key.clone(), opened: None })
     }
 
     /// A place among those without a connection; it is held until there is one.
@@ -73,16 +74,21 @@ pub(crate) struct Slot {
     _permit: Permit,
     slots: Rc<Slots>,
     key: Key,
-    /// Whether the connection is open, and counted so.
-    is_open: bool,
+    /// When the connection was opened; it is counted from then on.
+    opened: Option<Instant>,
 }
 
 impl Slot {
+    /// Whether the connection is older than `limit`.
+    pub(super) fn is_older(&self, limit: Option<Duration>) -> bool {
+        limit.is_some_and(|limit| self.opened.is_some_and(|opened| opened.elapsed() >= limit))
+    }
+
     /// Counts how the attempt to open the connection came out.
     pub(super) fn tried<T>(&mut self, connected: &Result<T, UpstreamError>) {
         match connected {
             Ok(_) => {
-                self.is_open = true;
+                self.opened = Some(Instant::now());
                 self.slots.metrics.opened();
             }
             Err(_) => self.slots.metrics.failed(),
@@ -92,7 +98,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.is_open {
+        if self.opened.is_some() {
             self.slots.metrics.closed();
         }
         let mut open = self.slots.open.borrow_mut();

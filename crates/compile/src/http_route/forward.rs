@@ -99,7 +99,10 @@ fn mirror_share(http: &HttpRoute, reporter: &mut Reporter<'_, '_>) -> Option<Per
     }
     match (&http.mirror_percentage, whole) {
         (Some(percentage), _) => fault::share(percentage, &mut reporter.at("mirrorPercentage")),
-        (None, Some(whole)) => Some(Percentage::from_percent(f64::from(whole))),
+        (None, Some(whole @ 0..=100)) => Some(Percentage::from_percent(f64::from(whole))),
+        (None, Some(whole)) => {
+            reporter.refuse("mirrorPercent", format!("{whole} is more than all"), "use 0 to 100")
+        }
         (None, None) => Some(Percentage::from_percent(100.0)),
     }
 }

@@ -11,7 +11,7 @@ use crate::diagnostic::{Code, Diagnostics, Subject};
 use crate::environment::Environment;
 use crate::names::{HostSet, ServerHost, Visibility, gateway_reference, qualified, visibility};
 use crate::objects::{Key, Objects};
-use crate::{settings, shadow};
+use crate::settings;
 
 /// A VirtualService that can serve requests at this gateway.
 #[derive(Debug)]
@@ -80,6 +80,16 @@ impl<'a> Bindings<'a> {
         positions.iter().map(|&position| (position, &self.all[position]))
     }
 
+    /// All of them, sorted by namespace and name.
+    pub(crate) fn all(&self) -> &[Bound<'a>] {
+        &self.all
+    }
+
+    /// Positions of the VirtualServices of every Gateway, in order.
+    pub(crate) fn by_gateway(&self) -> &BTreeMap<Key, Vec<usize>> {
+        &self.by_gateway
+    }
+
     /// The one at a position given by [`of_gateway`](Self::of_gateway).
     pub(crate) fn at(&self, position: usize) -> Option<&Bound<'a>> {
         self.all.get(position)
@@ -144,7 +154,6 @@ impl<'a> Bindings<'a> {
             visibility,
         };
         self.report_hosts(&bound, &gateways, objects, diagnostics);
-        shadow::report(resource, subject, diagnostics);
         let position = self.all.len();
         self.all.push(bound);
         for gateway in gateways {

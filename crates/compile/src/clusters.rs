@@ -3,7 +3,7 @@
 //! All of them are built, not only those that a route names: an identifier is a position in the sorted list, and
 //! stays right whatever routes are compiled afterwards.
 
-mod destination_rule;
+pub(crate) mod destination_rule;
 mod endpoints;
 mod policy;
 mod upstream_tls;

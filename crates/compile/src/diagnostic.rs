@@ -170,6 +170,26 @@ codes! {
     PolicyNotEnforced = "PCL1019", Error, "PolicyNotEnforced";
     /// An object that would change what is served, of a kind that is not honoured yet.
     KindNotHonoured = "PCL1020", Warning, "KindNotHonoured";
+    /// A host that several VirtualServices serve: which of them is tried first.
+    SharedHost = "PCL1040", Info, "SharedHost";
+    /// A rule or match that a rule of another VirtualService always takes first.
+    ShadowedByOther = "PCL1041", Warning, "ShadowedByOther";
+    /// Rules of a kind that no server of the Gateways serves.
+    RulesWithoutServer = "PCL1042", Warning, "RulesWithoutServer";
+    /// A delegate that no VirtualService delegates to.
+    DelegateNotUsed = "PCL1043", Info, "DelegateNotUsed";
+    /// A delegate's rule whose matches do not fit those of its root.
+    DelegateRuleDropped = "PCL1044", Warning, "DelegateRuleDropped";
+    /// Weights that do not mean what they seem to.
+    UnusualWeights = "PCL1045", Info, "UnusualWeights";
+    /// A DestinationRule that no service gets, since another one is preferred or this one is not visible.
+    DestinationRuleNotUsed = "PCL1046", Warning, "DestinationRuleNotUsed";
+    /// A part of a DestinationRule that an older one for the same host has, too.
+    DestinationRulesOverlap = "PCL1047", Warning, "DestinationRulesOverlap";
+    /// A subset that no route names.
+    SubsetNotUsed = "PCL1048", Info, "SubsetNotUsed";
+    /// A ServiceEntry for a host that another object has.
+    ServiceEntryHidden = "PCL1049", Warning, "ServiceEntryHidden";
 }
 
 /// The object a diagnostic will be about.

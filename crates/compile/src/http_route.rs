@@ -14,7 +14,7 @@ use portcullis_api::networking::{HttpMatchRequest, HttpRetry};
 use portcullis_snapshot::Route;
 use portcullis_snapshot::action::{CorsPolicy, Fault, HeaderOps};
 use portcullis_snapshot::matcher::{PathMatch, RouteMatcher};
-use portcullis_snapshot::route::{Origin, RuleList};
+use portcullis_snapshot::route::{Origin, RuleList, WhyLeftOut};
 
 use crate::binding::Bound;
 use crate::clusters::Clusters;
@@ -46,36 +46,65 @@ pub(crate) struct Maker<'m, 'a> {
     pub(crate) diagnostics: &'m mut Diagnostics,
 }
 
+/// What the http rules of one VirtualService come to for one Gateway.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The routes, in order.
+    pub(crate) routes: Vec<Route>,
+    /// The entries that became no route, with the reason.
+    pub(crate) left_out: Vec<(Origin, WhyLeftOut)>,
+}
+
 impl Maker<'_, '_> {
     /// The routes of one VirtualService for one Gateway, in order, up to the first that takes everything.
-    pub(crate) fn routes(&mut self, bound: &Bound<'_>, scope: &Scope<'_>) -> Vec<Route> {
-        let mut routes = Vec::new();
+    pub(crate) fn routes(&mut self, bound: &Bound<'_>, scope: &Scope<'_>) -> Made {
+        let mut made = Made::default();
         for rule in &bound.rules {
-            self.add_rule(rule, scope, &mut routes);
-            if routes.last().is_some_and(is_catch_all) {
-                break;
-            }
+            self.add_rule(rule, scope, &mut made);
         }
-        routes
+        made
     }
 
-    fn add_rule(&mut self, rule: &Rule<'_>, scope: &Scope<'_>, routes: &mut Vec<Route>) {
-        let Some(parts) = self.parts(rule, scope) else { return };
-        let path = format!("spec.http[{}]", rule.index);
-        if rule.http.matches.is_empty() {
-            let mut reporter = Reporter::new(self.diagnostics, rule.subject(), path);
-            routes.extend(parts.route(rule, None, RouteMatcher::default(), &mut reporter));
+    fn add_rule(&mut self, rule: &Rule<'_>, scope: &Scope<'_>, made: &mut Made) {
+        let matches = &rule.http.matches;
+        if let Some(catch_all) = made.routes.last().filter(|route| is_catch_all(route)) {
+            let why = WhyLeftOut::AfterCatchAll(catch_all.origin.clone());
+            let rest = entries(rule, 0).map(|origin| (origin, why.clone()));
+            made.left_out.extend(rest);
             return;
         }
-        for (index, entry) in rule.http.matches.iter().enumerate() {
+        let Some(parts) = self.parts(rule, scope) else {
+            made.left_out.push((origin(rule, None), WhyLeftOut::Unusable));
+            return;
+        };
+        let path = format!("spec.http[{}]", rule.index);
+        if matches.is_empty() {
+            let mut reporter = Reporter::new(self.diagnostics, rule.subject(), path);
+            match parts.route(rule, None, RouteMatcher::default(), &mut reporter) {
+                Some(route) => made.routes.push(route),
+                None => made.left_out.push((origin(rule, None), WhyLeftOut::Unusable)),
+            }
+            return;
+        }
+        for (index, entry) in matches.iter().enumerate() {
             let mut reporter = Reporter::new(self.diagnostics, rule.subject(), &*path);
             let mut at_entry = reporter.at(format_args!("match[{index}]"));
-            if !matching::applies(entry, &rule.owner.meta.namespace, scope, self.workload, &mut at_entry) {
+            let namespace = &rule.owner.meta.namespace;
+            if let Err(why) = matching::applies(entry, namespace, scope, self.workload, &mut at_entry) {
+                made.left_out.push((origin(rule, Some(index)), why));
                 continue;
             }
-            let Some(matcher) = matching::matcher(entry, &mut at_entry) else { continue };
-            routes.extend(parts.route(rule, Some((index, entry)), matcher, &mut reporter));
-            if routes.last().is_some_and(is_catch_all) {
+            let matcher = matching::matcher(entry, &mut at_entry);
+            let route =
+                matcher.and_then(|matcher| parts.route(rule, Some((index, entry)), matcher, &mut reporter));
+            let Some(route) = route else {
+                made.left_out.push((origin(rule, Some(index)), WhyLeftOut::Unusable));
+                continue;
+            };
+            let catch_all = is_catch_all(&route).then(|| WhyLeftOut::AfterCatchAll(route.origin.clone()));
+            made.routes.push(route);
+            if let Some(why) = catch_all {
+                made.left_out.extend(entries(rule, index + 1).map(|origin| (origin, why.clone())));
                 return;
             }
         }
@@ -106,6 +135,24 @@ impl Maker<'_, '_> {
         };
         Some(Parts { request_headers, response_headers, cors, fault, outcome })
     }
+}
+
+/// The place of an entry, or of a rule without any.
+fn origin(rule: &Rule<'_>, entry: Option<usize>) -> Origin {
+    let position = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+    Origin {
+        list: RuleList::Http,
+        object: rule.object.clone(),
+        rule: position(rule.index),
+        entry: entry.map(position),
+    }
+}
+
+/// The places of the entries of a rule from `first` on; of a rule without entries, its own.
+fn entries<'r>(rule: &'r Rule<'_>, first: usize) -> impl Iterator<Item = Origin> + 'r {
+    let whole = rule.http.matches.is_empty().then(|| origin(rule, None));
+    let each = (first..rule.http.matches.len()).map(|index| origin(rule, Some(index)));
+    whole.into_iter().chain(each)
 }
 
 /// Whether a route takes every request: what comes after it in the same VirtualService is dropped, and among
@@ -152,15 +199,9 @@ impl Parts {
             Some(entry) => format!("{name}.{entry}"),
             None => name,
         };
-        let position = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
         Some(Route {
             name: name.into(),
-            origin: Origin {
-                list: RuleList::Http,
-                object: rule.object.clone(),
-                rule: position(rule.index),
-                entry: entry.map(|(index, _)| position(index)),
-            },
+            origin: origin(rule, entry.map(|(index, _)| index)),
             matcher,
             action,
             request_headers: self.request_headers.clone(),

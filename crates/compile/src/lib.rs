@@ -7,6 +7,7 @@
 mod binding;
 mod certificates;
 mod clusters;
+mod conflicts;
 mod credentials;
 mod delegate;
 mod destination;
@@ -24,7 +25,6 @@ mod re2;
 mod route_table;
 mod services;
 mod settings;
-mod shadow;
 mod sni;
 mod tcp_route;
 #[cfg(test)]
@@ -35,6 +35,7 @@ use std::collections::BTreeSet;
 
 use portcullis_snapshot::Snapshot;
 
+pub use conflicts::{Shadowed, shadowed};
 pub use credentials::cache::TlsCache;
 pub use diagnostic::{Code, Diagnostic};
 pub use environment::{Environment, GatewayWorkload, PortMap, TlsEnvironment};
@@ -81,6 +82,16 @@ pub fn compile(objects: &Objects, environment: &Environment) -> Compiled {
     };
     let listeners = builder.listeners(&ports);
     let settings = settings::settings(objects, &mut diagnostics);
+    let scene = conflicts::Scene {
+        objects,
+        environment,
+        services: &services,
+        ports: &ports,
+        bindings: &bindings,
+        listeners: &listeners,
+        settings: &settings,
+    };
+    conflicts::report(&scene, &mut diagnostics);
     let snapshot = Snapshot { generation: 0, listeners, clusters: clusters.into_vec(), settings };
     Compiled { snapshot, diagnostics: diagnostics.into_sorted(), wanted_names }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use portcullis_api::networking::HttpMatchRequest;
 use portcullis_snapshot::host::HostIndex;
+use portcullis_snapshot::route::{LeftOut, Origin, WhyLeftOut};
 use portcullis_snapshot::{Route, RouteTable, VirtualHost};
 
 use crate::binding::Bindings;
 use crate::diagnostic::Code;
 use crate::gateway::{Role, Server};
-use crate::http_route::{Maker, Scope, is_catch_all};
+use crate::http_route::{Made, Maker, Scope, is_catch_all};
 use crate::objects::Key;
 
 /// A virtual host in the making.
@@ -46,7 +47,8 @@ pub(crate) fn route_table(
 ) -> RouteTable {
     let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
     // A VirtualService is evaluated once for each Gateway, with the port of the first server that fits.
-    let mut made: HashMap<(Key, usize), Vec<Route>> = HashMap::new();
+    let mut made: HashMap<(Key, usize), Made> = HashMap::new();
+    let mut left_out = LeftOuts::default();
     for server in servers {
         for (position, bound) in bindings.of_gateway(&server.key) {
             let hosts = server.hosts.intersection(&bound.hosts, bound.namespace());
@@ -54,11 +56,15 @@ pub(crate) fn route_table(
                 continue;
             }
             let key = (server.key.clone(), position);
-            let routes = made.entry(key.clone()).or_insert_with(|| {
-                let scope =
-                    Scope { gateway: &server.key, port: server.declared, tls: server.spec.tls.is_some() };
-                maker.routes(bound, &scope)
+            let made = made.entry(key.clone()).or_insert_with(|| {
+                let tls = server.spec.tls.is_some();
+                let mut made =
+                    maker.routes(bound, &Scope { gateway: &server.key, port: server.declared, tls });
+                left_out.replace(&key, std::mem::take(&mut made.left_out));
+                made
             });
+            left_out.add(&key, &hosts);
+            let routes = &made.routes;
             if routes.is_empty() {
                 continue;
             }
@@ -84,7 +90,46 @@ pub(crate) fn route_table(
         // The keys of a map are distinct, so none is refused.
         let _ = hosts.insert(&host, done);
     }
-    RouteTable { name: name.into(), hosts }
+    RouteTable { name: name.into(), hosts, left_out: left_out.finish() }
+}
+
+/// Entries without a route, by VirtualService and Gateway, with the hosts they would have served.
+#[derive(Debug, Default)]
+struct LeftOuts(BTreeMap<(Key, usize), NotServed>);
+
+/// Entries of one VirtualService, and its hosts.
+type NotServed = (Vec<(Origin, WhyLeftOut)>, Vec<String>);
+
+impl LeftOuts {
+    /// Takes the entries of an evaluation, in place of those of an earlier one.
+    fn replace(&mut self, key: &(Key, usize), entries: Vec<(Origin, WhyLeftOut)>) {
+        match self.0.get_mut(key) {
+            Some((held, _)) => *held = entries,
+            None if entries.is_empty() => {}
+            None => {
+                self.0.insert(key.clone(), (entries, Vec::new()));
+            }
+        }
+    }
+
+    /// The second server of a Gateway brings hosts, not entries.
+    fn add(&mut self, key: &(Key, usize), hosts: &[String]) {
+        if let Some((_, known)) = self.0.get_mut(key) {
+            known.extend(hosts.iter().map(|host| host.to_ascii_lowercase()));
+        }
+    }
+
+    fn finish(self) -> Vec<LeftOut> {
+        let mut all = Vec::new();
+        for (entries, mut hosts) in self.0.into_values() {
+            hosts.sort_unstable();
+            hosts.dedup();
+            let hosts: Arc<[String]> = hosts.into();
+            let entries = entries.into_iter();
+            all.extend(entries.map(|(origin, why)| LeftOut { origin, hosts: Arc::clone(&hosts), why }));
+        }
+        all
+    }
 }
 
 /// Reports rules for certificate challenges that a redirect to https takes first: an HTTP-01 challenge comes in

@@ -165,7 +165,7 @@ impl TcpMaker<'_, '_> {
 }
 
 /// Whether a host of the VirtualService and one of the server are related, in either direction.
-fn fits(server: &Server<'_>, bound: &Bound<'_>) -> bool {
+pub(crate) fn fits(server: &Server<'_>, bound: &Bound<'_>) -> bool {
     !server.hosts.intersection(&bound.hosts, bound.namespace()).is_empty()
 }
 
@@ -178,7 +178,12 @@ fn tls_applies(entry: &TlsMatchAttributes, server: &Server<'_>, namespace: &str)
 }
 
 /// The only conditions Istio evaluates here, beside `sniHosts`.
-fn port_and_gateway(port: Option<u32>, gateways: &[String], server: &Server<'_>, namespace: &str) -> bool {
+pub(crate) fn port_and_gateway(
+    port: Option<u32>,
+    gateways: &[String],
+    server: &Server<'_>,
+    namespace: &str,
+) -> bool {
     let port = port.is_none_or(|port| port == 0 || port == u32::from(server.declared));
     let mut named = gateways.iter().filter_map(|name| gateway_reference(name, namespace));
     port && (gateways.is_empty() || named.any(|key| key == server.key))

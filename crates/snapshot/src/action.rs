@@ -8,7 +8,8 @@ use http::StatusCode;
 use regex::Regex;
 
 use crate::cluster::{ClusterId, HashPolicy};
-use crate::matcher::StringMatch;
+use crate::host::without_port;
+use crate::matcher::{RequestView, StringMatch};
 use crate::retry::RetryPolicy;
 use crate::template::Template;
 
@@ -157,6 +158,42 @@ pub struct Redirect {
     pub port: Option<u16>,
     /// New path.
     pub path: RedirectPath,
+}
+
+impl Redirect {
+    /// The `Location` for a request: the parts the redirect names are replaced, the others stay
+    /// (routing reference §2.7).
+    #[must_use]
+    pub fn location(&self, request: &RequestView<'_>) -> String {
+        let old = if request.scheme == "https" { Scheme::Https } else { Scheme::Http };
+        let scheme = self.scheme.unwrap_or(old);
+        let host = match (&self.host, self.port) {
+            (Some(host), _) => host,
+            (None, Some(_)) => without_port(request.authority),
+            (None, None) => kept_host(request.authority, old, scheme),
+        };
+        let port = match self.port {
+            Some(port) if port != scheme.default_port() => format!(":{port}"),
+            _ => String::new(),
+        };
+        let query = request.query.map_or(String::new(), |query| format!("?{query}"));
+        let path = match &self.path {
+            RedirectPath::Keep => format!("{}{query}", request.path),
+            RedirectPath::Replace(path) if path.contains('?') => path.to_string(),
+            RedirectPath::Replace(path) => format!("{path}{query}"),
+            RedirectPath::Prefix { matched, replacement } => {
+                format!("{replacement}{}{query}", request.path.get(*matched..).unwrap_or(""))
+            }
+        };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        format!("{}://{host}{port}{slash}{path}", scheme.as_str())
+    }
+}
+
+/// The port of the Host header stays, unless the scheme changes and it was the old one's default.
+fn kept_host(authority: &str, old: Scheme, new: Scheme) -> &str {
+    let default = format!(":{}", old.default_port());
+    if old != new && authority.ends_with(&default) { without_port(authority) } else { authority }
 }
 
 /// Scheme of a redirect.

@@ -54,6 +54,18 @@ pub fn normalize(path: &str, level: PathNormalization) -> Result<Cow<'_, str>, P
     String::from_utf8(normal).map(Cow::Owned).map_err(|_| PathError::BadByte)
 }
 
+/// Whether this character never stands in a normalised path as itself: `Base` and the levels above it read it as
+/// another one, escape it, or refuse the path.
+#[must_use]
+pub fn is_changed_by_normalization(letter: char) -> bool {
+    match u8::try_from(letter) {
+        // A stray percent sign stays.
+        Ok(b'%') => false,
+        Ok(byte) => byte == b'\\' || class(byte) == Class::Escape,
+        Err(_) => true,
+    }
+}
+
 /// Whether the path has nothing in it that any level would change: the common case, one pass.
 fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;

@@ -23,6 +23,60 @@ pub struct RouteTable {
     pub name: Arc<str>,
     /// Virtual hosts by host pattern.
     pub hosts: HostIndex<Arc<VirtualHost>>,
+    /// Match entries that take no part here, for those who ask why; never looked at by a request.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A match entry of a VirtualService of this table that became no route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where it was written.
+    pub origin: Origin,
+    /// The host patterns it would have served.
+    pub hosts: Arc<[String]>,
+    /// What kept it out.
+    pub why: WhyLeftOut,
+}
+
+/// What keeps a match entry out of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhyLeftOut {
+    /// `match.port` is another port than the server's declared one.
+    Port {
+        /// Asked for.
+        wanted: u32,
+        /// Declared by the server.
+        declared: u16,
+    },
+    /// `match.gateways` does not name the Gateway of the server.
+    Gateway {
+        /// The Gateway of the server, `namespace/name`.
+        serving: Arc<str>,
+    },
+    /// `sourceLabels` or `sourceNamespace` differ from the gateway's own.
+    Source,
+    /// The rule or entry cannot be used; a diagnostic about it says why.
+    Unusable,
+    /// An earlier entry of the same VirtualService takes every request.
+    AfterCatchAll(Origin),
+}
+
+impl fmt::Display for WhyLeftOut {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port { wanted, declared } => {
+                write!(out, "needs port {wanted}, the server declares {declared}")
+            }
+            Self::Gateway { serving } => {
+                write!(out, "its match.gateways does not name {serving}, which serves here")
+            }
+            Self::Source => {
+                out.write_str("sourceLabels or sourceNamespace differ from those of the gateway itself")
+            }
+            Self::Unusable => out.write_str("it cannot be used: see the findings about it"),
+            Self::AfterCatchAll(earlier) => write!(out, "{earlier} before it takes every request"),
+        }
+    }
 }
 
 /// The routes of one host name.

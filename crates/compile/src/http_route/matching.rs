@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use portcullis_api::networking::HttpMatchRequest;
 use portcullis_api::wire;
 use portcullis_snapshot::matcher::{NamedMatch, PathMatch, RouteMatcher, StringMatch, Without};
+use portcullis_snapshot::route::WhyLeftOut;
 
 use super::Scope;
 use crate::diagnostic::{Code, Reporter};
@@ -15,21 +16,26 @@ use crate::re2;
 /// Prefix of header names that stand for claims of a JSON web token.
 const CLAIMS: &str = "@request.auth.claims";
 
-/// Whether an entry, written in `namespace`, can hold for requests through the Gateway and port of `scope`.
+/// Whether an entry, written in `namespace`, can hold for requests through the Gateway and port of `scope`;
+/// if not, why.
 pub(super) fn applies(
     entry: &HttpMatchRequest,
     namespace: &str,
     scope: &Scope<'_>,
     workload: &GatewayWorkload,
     reporter: &mut Reporter<'_, '_>,
-) -> bool {
-    if entry.port.is_some_and(|port| port != 0 && port != u32::from(scope.port)) {
-        return false;
+) -> Result<(), WhyLeftOut> {
+    if let Some(wanted) = entry.port.filter(|&port| port != 0 && port != u32::from(scope.port)) {
+        return Err(WhyLeftOut::Port { wanted, declared: scope.port });
     }
     if !entry.gateways.is_empty() {
         // Named Gateways alone decide; the source conditions are then ignored.
         let mut named = entry.gateways.iter().filter_map(|name| gateway_reference(name, namespace));
-        return named.any(|key| key == *scope.gateway);
+        if named.any(|key| key == *scope.gateway) {
+            return Ok(());
+        }
+        let (space, name) = scope.gateway;
+        return Err(WhyLeftOut::Gateway { serving: format!("{space}/{name}").into() });
     }
     let labels = entry.source_labels.iter().all(|(key, value)| workload.labels.get(key) == Some(value));
     let space = entry.source_namespace.as_deref().filter(|space| !space.is_empty());
@@ -44,7 +50,7 @@ pub(super) fn applies(
             );
         }
     }
-    labels && space
+    if labels && space { Ok(()) } else { Err(WhyLeftOut::Source) }
 }
 
 /// The conditions of an entry; `None` when one of them cannot be read.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use portcullis_snapshot::cidr::Cidr;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, StoresServerSessions};
@@ -24,6 +25,8 @@ pub struct Environment {
     /// Outside Kubernetes: which port is bound for a declared one. `None`: as the workload's own Services
     /// say, which are among the objects (Istio's `resolvePorts`).
     pub ports: Option<PortMap>,
+    /// Where PROXY protocol headers are expected, beside what the mesh configuration says.
+    pub proxy_protocol: ProxyProtocolPorts,
     /// What TLS needs beside certificates.
     pub tls: TlsEnvironment,
     /// DNS answers so far; the names asked for stand in [`Compiled::wanted_names`](crate::Compiled).
@@ -71,6 +74,39 @@ impl PortMap {
     #[must_use]
     pub fn bound(&self, declared: u16) -> Option<u16> {
         self.map.get(&declared).copied().or_else(|| declared.checked_add(self.offset))
+    }
+}
+
+/// Where PROXY protocol headers are expected. What is said here of a port wins over
+/// `gatewayTopology.proxyProtocol` of the mesh configuration, which knows no ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyProtocolPorts {
+    /// For ports that `ports` does not name; `None` = as the mesh configuration says.
+    pub every: Option<ProxyProtocolMode>,
+    /// By the port number that Gateways declare.
+    pub ports: BTreeMap<u16, ProxyProtocolMode>,
+    /// Whose headers are believed, wherever they are expected; empty = everyone's.
+    pub trusted: Vec<Cidr>,
+}
+
+/// What is done about PROXY protocol headers on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocolMode {
+    /// Nothing.
+    Off,
+    /// Every connection of a trusted peer must begin with one.
+    Strict,
+    /// A connection of a trusted peer may begin with one.
+    Tolerant,
+}
+
+impl ProxyProtocolPorts {
+    /// The mode of a listener whose servers declare these ports; `mesh` says whether the mesh configuration asks
+    /// for headers. Where several declared ports are one listener, the first that is named counts.
+    pub(crate) fn mode(&self, declared: impl IntoIterator<Item = u16>, mesh: bool) -> ProxyProtocolMode {
+        let of_mesh = if mesh { ProxyProtocolMode::Strict } else { ProxyProtocolMode::Off };
+        let named = declared.into_iter().find_map(|port| self.ports.get(&port).copied());
+        named.or(self.every).unwrap_or(of_mesh)
     }
 }
 
@@ -136,6 +172,7 @@ impl Environment {
             root_namespace: "istio-system".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             ports: Some(PortMap::default()),
+            proxy_protocol: ProxyProtocolPorts::default(),
             tls,
             resolved: BTreeMap::new(),
             files: Files::default(),

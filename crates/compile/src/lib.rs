@@ -38,7 +38,9 @@ use portcullis_snapshot::Snapshot;
 pub use conflicts::{Shadowed, shadowed};
 pub use credentials::cache::TlsCache;
 pub use diagnostic::{Code, Diagnostic};
-pub use environment::{Environment, GatewayWorkload, PortMap, TlsEnvironment};
+pub use environment::{
+    Environment, GatewayWorkload, PortMap, ProxyProtocolMode, ProxyProtocolPorts, TlsEnvironment,
+};
 pub use files::{Files, referenced_files};
 pub use honoured::{Honoured, honoured_fields};
 pub use objects::Objects;

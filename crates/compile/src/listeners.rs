@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_api::networking::HttpRetry;
-use portcullis_snapshot::listener::{ChainService, ChainTls, ListenerKey};
+use portcullis_snapshot::listener::{ChainService, ChainTls, HeaderDemand, ListenerKey, ProxyProtocol};
 use portcullis_snapshot::{FilterChain, Listener, RouteTable};
 
 use crate::binding::Bindings;
 use crate::clusters::Clusters;
 use crate::credentials;
 use crate::diagnostic::{Code, Diagnostics, Reporter};
-use crate::environment::Environment;
+use crate::environment::{Environment, ProxyProtocolMode};
 use crate::gateway::{MergedPort, Role, Server};
 use crate::http_route::Maker;
 use crate::objects::Objects;
@@ -32,7 +32,6 @@ pub(crate) struct Builder<'b, 'a> {
 impl<'a> Builder<'_, 'a> {
     /// The listeners, sorted by key. A port without any chain stays closed.
     pub(crate) fn listeners(&mut self, ports: &BTreeMap<ListenerKey, MergedPort<'a>>) -> Vec<Arc<Listener>> {
-        let proxy_protocol = settings::proxy_protocol(self.objects);
         let mut listeners = Vec::with_capacity(ports.len());
         for (key, port) in ports {
             let mut chains = Chains::default();
@@ -50,10 +49,22 @@ impl<'a> Builder<'_, 'a> {
                 name: format!("{address}_{}", key.port).into(),
                 plain,
                 tls: chains.tls,
-                proxy_protocol,
+                proxy_protocol: self.proxy_protocol(port),
             }));
         }
         listeners
+    }
+
+    /// What is done about PROXY protocol headers on a port.
+    fn proxy_protocol(&self, port: &MergedPort<'a>) -> Option<ProxyProtocol> {
+        let settings = &self.environment.proxy_protocol;
+        let declared = port.plain.iter().chain(&port.tls).map(|server| server.declared);
+        let demand = match settings.mode(declared, settings::proxy_protocol(self.objects)) {
+            ProxyProtocolMode::Off => return None,
+            ProxyProtocolMode::Strict => HeaderDemand::Required,
+            ProxyProtocolMode::Tolerant => HeaderDemand::Optional,
+        };
+        Some(ProxyProtocol { demand, trusted: settings.trusted.clone() })
     }
 
     /// The chain of the servers without TLS: any number of HTTP ones, or one TCP server.

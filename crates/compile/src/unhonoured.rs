@@ -173,10 +173,6 @@ const MESH: &[Check<MeshConfig>] = &[
     ("defaultConfig.connectionSettings", |mesh| {
         mesh.default_config.as_ref().is_some_and(|config| config.connection_settings.is_some())
     }),
-    ("defaultConfig.gatewayTopology.proxyProtocol", |mesh| {
-        let topology = mesh.default_config.as_ref().and_then(|config| config.gateway_topology.as_ref());
-        topology.is_some_and(|topology| topology.proxy_protocol.is_some())
-    }),
     ("defaultConfig.proxyHeaders", |mesh| {
         mesh.default_config.as_ref().is_some_and(|config| config.proxy_headers.is_some())
     }),

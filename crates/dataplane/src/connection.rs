@@ -1,6 +1,7 @@
 //! A downstream connection: what is known of it, and the way into its protocol.
 
 pub(crate) mod peer_certificate;
+mod proxied;
 
 use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -25,9 +26,11 @@ use crate::{http, tcp, tls};
 pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) key: ListenerKey,
-    /// TCP peer.
+    /// The client: the TCP peer, or whom a PROXY protocol header names.
     pub(crate) peer: SocketAddr,
-    /// Own end.
+    /// TCP peer.
+    pub(crate) direct: SocketAddr,
+    /// What the client connected to: the own end, or what a PROXY protocol header names.
     pub(crate) local: SocketAddr,
     pub(crate) tls: Option<TlsSession>,
     pub(crate) started: SystemTime,
@@ -103,6 +106,7 @@ pub(crate) struct Accepted {
     pub(crate) pinned: Rc<Pinned>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
+    pub(crate) direct: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) started: SystemTime,
     pub(crate) started_at: Instant,
@@ -119,23 +123,34 @@ pub(crate) async fn serve(
 ) {
     let Some(listener) = pinned.snapshot.listener(key).cloned() else { return };
     let local = stream.local_addr().map_or(peer, canonical);
-    let accepted = Accepted {
+    let mut stream = stream;
+    let mut ahead = BytesMut::new();
+    let mut accepted = Accepted {
         open,
         worker,
         pinned,
         listener,
         peer,
+        direct: peer,
         local,
         started: SystemTime::now(),
         started_at: Instant::now(),
     };
+    if let Some(expected) = accepted.listener.proxy_protocol.clone() {
+        // On the heap: most connections have no such header and need no room for reading one.
+        let introduced = Box::pin(proxied::introduce(accepted, stream, &mut ahead, &expected)).await;
+        match introduced {
+            Some(known) => (accepted, stream) = known,
+            None => return,
+        }
+    }
     // Without a TLS chain there is nothing to look for: the first bytes belong to the service.
     match accepted.listener.plain.clone() {
         Some(chain) if accepted.listener.tls.is_empty() => {
             let connection = accepted.sorted(chain, None);
-            run(connection, Stream::Tcp(stream), BytesMut::new()).await;
+            run(connection, Stream::Tcp(stream), ahead).await;
         }
-        _ => tls::sort(accepted, stream).await,
+        _ => tls::sort(accepted, stream, ahead).await,
     }
 }
 
@@ -163,6 +178,7 @@ impl Accepted {
             worker: self.worker,
             key: self.listener.key(),
             peer: self.peer,
+            direct: self.direct,
             local: self.local,
             tls,
             started: self.started,

@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod http;
 mod listen;
 pub mod postgres;
+pub mod proxy_protocol;
 mod stream;
 mod tcp;
 pub mod tls;

@@ -38,9 +38,8 @@ use handshake::{Inside, POSTGRESQL};
 
 /// Sorts a connection into its chain by what the client sends first, and serves it to its end.
 ///
-/// Dropping the future closes the connection.
-pub(crate) async fn sort(accepted: Accepted, mut stream: TcpStream) {
-    let mut ahead = BytesMut::new();
+/// Begins with what is in `ahead`. Dropping the future closes the connection.
+pub(crate) async fn sort(accepted: Accepted, mut stream: TcpStream, mut ahead: BytesMut) {
     let postgres = if passes_bytes(&accepted.listener) { Postgres::Served } else { Postgres::NotServed };
     let deadline = accepted.started_at + accepted.worker.config.limits.peek_timeout;
     let reading = timeout_at(deadline, first::read(&mut stream, &mut ahead, postgres));

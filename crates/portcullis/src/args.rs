@@ -13,8 +13,8 @@ pub(crate) use inspect::{CheckArgs, ExplainArgs};
 #[cfg(test)]
 pub(crate) use run::PortArgs;
 pub(crate) use run::RunArgs;
-pub(crate) use values::{Label, Listen, MappedPort};
-pub(crate) use workload::WorkloadArgs;
+pub(crate) use values::{Label, Listen, MappedPort, ProxyMode, ProxyPort, Range};
+pub(crate) use workload::{WorkloadArgs, expect_header};
 
 /// An ingress gateway that serves the Istio resources you already have.
 ///

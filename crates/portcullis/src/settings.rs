@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub(crate) use file::FileSettings;
 
-use crate::args::{Listen, RunArgs, WorkloadArgs};
+use crate::args::{Listen, RunArgs, WorkloadArgs, expect_header};
 
 /// Where a settings file is looked for when none is named.
 const DEFAULT_FILE: &str = "/etc/portcullis/portcullis.toml";
@@ -71,6 +71,7 @@ pub(crate) struct Settings {
 pub(crate) struct Workload {
     file: file::Gateway,
     listen: file::Ports,
+    proxy_protocol: file::ProxyProtocol,
     args: WorkloadArgs,
 }
 
@@ -103,7 +104,8 @@ impl Settings {
 
     /// Joins the two, flags first.
     fn join(args: RunArgs, file: FileSettings) -> anyhow::Result<Self> {
-        let FileSettings { config, gateway, ports, log, drain, metrics, limits, compat, .. } = file;
+        let FileSettings { config, gateway, ports, proxy_protocol, log, drain, metrics, limits, compat, .. } =
+            file;
         let own = Ports::join(&args, &ports)?;
         let paths = if args.config.is_empty() { config.paths } else { args.config };
         ensure!(!paths.is_empty(), "no configuration: name a file or folder with --config PATH");
@@ -122,7 +124,7 @@ impl Settings {
                 longest: millis(config.settle_longest_ms, default.longest),
             },
             workers,
-            workload: Workload { file: gateway, listen: ports, args: args.workload },
+            workload: Workload { file: gateway, listen: ports, proxy_protocol, args: args.workload },
             ports: own,
             access_log: args.access_log.or(log.access_log).unwrap_or(AccessLog::Json),
             access_log_buffer: log.access_log_buffer_bytes.unwrap_or(DEFAULT_LOG_BUFFER),
@@ -179,6 +181,14 @@ impl Workload {
             map: map.map(|(declared, bound)| (declared.0, *bound)).collect(),
             offset: self.listen.offset.unwrap_or(0),
         });
+        let headers = &mut environment.proxy_protocol;
+        if let Some(mode) = self.proxy_protocol.mode {
+            expect_header(headers, None, mode);
+        }
+        for (port, mode) in self.proxy_protocol.ports.iter().flatten() {
+            expect_header(headers, Some(port.0), *mode);
+        }
+        headers.trusted = self.proxy_protocol.trusted.iter().flatten().map(|range| range.0).collect();
         self.args.apply(environment);
     }
 }

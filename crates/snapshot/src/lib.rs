@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod cell;
+pub mod cidr;
 pub mod cluster;
 pub mod headers;
 pub mod health_check;

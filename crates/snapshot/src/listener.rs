@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::Destinations;
+use crate::cidr::Cidr;
 use crate::cluster::HashPolicy;
 use crate::host::HostIndex;
 use crate::route::{Origin, RouteTable};
@@ -23,8 +24,35 @@ pub struct Listener {
     pub plain: Option<Arc<FilterChain>>,
     /// Chains for TLS connections by SNI; the `*` entry takes connections without SNI, too.
     pub tls: HostIndex<Arc<FilterChain>>,
-    /// Whether PROXY protocol headers are expected.
-    pub proxy_protocol: bool,
+    /// What to do with PROXY protocol headers; `None` = nothing, they are bytes like any other.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// That clients of a listener put a PROXY protocol header (version 1 or 2) before everything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Whether the header may be missing.
+    pub demand: HeaderDemand,
+    /// Whose headers are believed; empty = everyone's. What other peers send is not looked at: they are clients
+    /// themselves.
+    pub trusted: Vec<Cidr>,
+}
+
+impl ProxyProtocol {
+    /// Whether a header of `peer` is believed.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.is_empty() || self.trusted.iter().any(|range| range.contains(peer))
+    }
+}
+
+/// Whether a PROXY protocol header may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderDemand {
+    /// A connection without one is closed: what `gatewayTopology.proxyProtocol` means.
+    Required,
+    /// A connection without one is a client's own.
+    Optional,
 }
 
 impl Listener {

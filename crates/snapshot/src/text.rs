@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::Snapshot;
 use crate::action::{Action, Destinations, Target};
-use crate::listener::{ChainService, ChainTls, FilterChain};
+use crate::listener::{ChainService, ChainTls, FilterChain, HeaderDemand, ProxyProtocol};
 use crate::matcher::{RouteMatcher, Without};
 use crate::route::{Route, RouteTable};
 
@@ -19,7 +19,11 @@ pub fn snapshot(snapshot: &Snapshot) -> String {
 
 fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     for listener in &snapshot.listeners {
-        writeln!(out, "listener {}", listener.name)?;
+        write!(out, "listener {}", listener.name)?;
+        if let Some(expected) = &listener.proxy_protocol {
+            write!(out, ", PROXY header {}", proxy_header(expected))?;
+        }
+        writeln!(out)?;
         if let Some(chain) = &listener.plain {
             writeln!(out, "  plaintext")?;
             write_chain(out, snapshot, chain)?;
@@ -41,6 +45,18 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// `required`, or `optional from 10.0.0.0/8`.
+fn proxy_header(expected: &ProxyProtocol) -> String {
+    let mut text = match expected.demand {
+        HeaderDemand::Required => "required".to_owned(),
+        HeaderDemand::Optional => "optional".to_owned(),
+    };
+    for (at, range) in expected.trusted.iter().enumerate() {
+        let _ = write!(text, "{}{range}", if at == 0 { " from " } else { ", " });
+    }
+    text
 }
 
 fn write_chain(out: &mut String, snapshot: &Snapshot, chain: &FilterChain) -> fmt::Result {

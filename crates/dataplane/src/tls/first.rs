@@ -78,7 +78,8 @@ pub(crate) enum Failure {
     Unexpected(&'static str),
 }
 
-/// Reads until it is clear what the client wants. `buffer` holds what arrived and was not answered.
+/// Reads until it is clear what the client wants. `buffer` holds what arrived and was not answered; what is in it
+/// already comes first.
 ///
 /// Dropping the future leaves in `buffer` what had arrived.
 ///
@@ -90,8 +91,11 @@ pub(crate) async fn read(
     postgres: Postgres,
 ) -> Result<First, Failure> {
     let mut refused_gss = false;
+    let mut unread = !buffer.is_empty();
     loop {
-        fill(stream, buffer).await?;
+        if !std::mem::take(&mut unread) {
+            fill(stream, buffer).await?;
+        }
         match preface::parse(buffer) {
             preface::Outcome::NeedMore => {}
             preface::Outcome::Tls => return hello(stream, buffer, Negotiation::Direct).await,

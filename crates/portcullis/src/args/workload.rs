@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use portcullis_compile::{Environment, PortMap, TlsEnvironment};
+use portcullis_compile::{Environment, PortMap, ProxyProtocolPorts, TlsEnvironment};
 
-use super::{Label, MappedPort};
+use super::{Label, MappedPort, ProxyMode, ProxyPort, Range};
 
 /// Who the gateway is, as Gateways and Services see it.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,6 +31,16 @@ pub(crate) struct WorkloadArgs {
     /// Add this to the ports that --port-map does not name [default: 0]
     #[arg(long, env = "PORTCULLIS_PORT_OFFSET", value_name = "N")]
     pub(crate) port_offset: Option<u16>,
+
+    /// PROXY protocol headers in front of what clients send: off, strict (required), tolerant (optional), or mesh (as
+    /// the mesh configuration says); PORT:MODE for one declared port [default: mesh]
+    #[arg(long, env = "PORTCULLIS_PROXY_PROTOCOL", value_name = "[PORT:]MODE", value_delimiter = ',')]
+    pub(crate) proxy_protocol: Vec<ProxyPort>,
+
+    /// Believe only PROXY protocol headers of peers in this range of addresses; may be repeated
+    /// [default: everyone's]
+    #[arg(long, env = "PORTCULLIS_PROXY_PROTOCOL_TRUSTED", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) proxy_protocol_trusted: Vec<Range>,
 }
 
 impl WorkloadArgs {
@@ -52,6 +62,13 @@ impl WorkloadArgs {
         if let Some(offset) = self.port_offset {
             ports.offset = offset;
         }
+        for port in &self.proxy_protocol {
+            expect_header(&mut environment.proxy_protocol, port.declared, port.mode);
+        }
+        if !self.proxy_protocol_trusted.is_empty() {
+            environment.proxy_protocol.trusted =
+                self.proxy_protocol_trusted.iter().map(|range| range.0).collect();
+        }
     }
 
     /// An environment for looking at configuration without serving it.
@@ -60,5 +77,15 @@ impl WorkloadArgs {
         let mut environment = Environment::file_mode_default(tls, SystemTime::now());
         self.apply(&mut environment);
         environment
+    }
+}
+
+/// Sets what is done about PROXY protocol headers on a declared port, or on those of which nothing else is said.
+pub(crate) fn expect_header(ports: &mut ProxyProtocolPorts, declared: Option<u16>, mode: ProxyMode) {
+    match (declared, mode) {
+        (Some(port), ProxyMode::Set(mode)) => drop(ports.ports.insert(port, mode)),
+        (Some(port), ProxyMode::Mesh) => drop(ports.ports.remove(&port)),
+        (None, ProxyMode::Set(mode)) => ports.every = Some(mode),
+        (None, ProxyMode::Mesh) => ports.every = None,
     }
 }

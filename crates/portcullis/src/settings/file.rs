@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::AccessLog;
-use crate::args::Listen;
+use crate::args::{Listen, ProxyMode, Range};
 
 /// The whole file; everything may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -17,6 +17,7 @@ pub(crate) struct FileSettings {
     pub(super) config: Config,
     pub(super) gateway: Gateway,
     pub(super) ports: Ports,
+    pub(super) proxy_protocol: ProxyProtocol,
     pub(super) log: Log,
     pub(super) drain: Drain,
     pub(super) metrics: Metrics,
@@ -55,6 +56,15 @@ pub(super) struct Ports {
     pub(super) metrics: Option<Listen>,
     pub(super) stats: Option<Listen>,
     pub(super) health: Option<Listen>,
+}
+
+/// `[proxy_protocol]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ProxyProtocol {
+    pub(super) mode: Option<ProxyMode>,
+    pub(super) ports: Option<BTreeMap<Port, ProxyMode>>,
+    pub(super) trusted: Option<Vec<Range>>,
 }
 
 /// A port as a key, which is text in TOML.

@@ -1,5 +1,7 @@
 //! Which of flag, file and default wins, and that the documented file says what the code does.
 
+use portcullis_compile::{ProxyProtocolMode, ProxyProtocolPorts};
+
 use super::*;
 use crate::args::PortArgs;
 
@@ -39,8 +41,13 @@ fn the_documented_file_holds_every_default() {
         settings.workload.apply(&mut environment);
         let Settings { settle, ports, access_log, access_log_buffer, log, log_json, drain, finish, .. } =
             settings;
-        let who =
-            (environment.workload, environment.root_namespace, environment.cluster_domain, environment.ports);
+        let who = (
+            environment.workload,
+            environment.root_namespace,
+            environment.cluster_domain,
+            environment.ports,
+            environment.proxy_protocol,
+        );
         format!(
             "{settle:?} {ports:?} {access_log:?} {access_log_buffer} {log} {log_json} {drain:?} {finish:?} {who:?}"
         )
@@ -67,6 +74,9 @@ fn every_key_is_documented() {
         "metrics",
         "stats",
         "health",
+        "mode",
+        "ports",
+        "trusted",
         "level",
         "json",
         "access_log",
@@ -110,4 +120,24 @@ fn ports_are_mapped_from_the_file_and_from_flags() {
     Settings::join(args, file).expect("settings").workload.apply(&mut environment);
     let ports = environment.ports.expect("mapped");
     assert_eq!([80, 443, 22].map(|port| ports.bound(port)), [Some(8080), Some(9443), Some(122)]);
+}
+
+#[test]
+fn where_proxy_headers_are_expected() {
+    let file = FileSettings::parse(
+        "[proxy_protocol]\nmode = \"strict\"\nports = { 80 = \"off\", 443 = \"tolerant\" }\ntrusted = [\"10.0.0.0/8\"]",
+    );
+    let mut args = args();
+    args.workload.proxy_protocol =
+        ["443:mesh", "5432:tolerant"].map(|text| text.parse().expect("port")).into();
+    let mut environment = Environment::for_tests();
+    Settings::join(args, file.expect("file")).expect("settings").workload.apply(&mut environment);
+    let expected = ProxyProtocolPorts {
+        every: Some(ProxyProtocolMode::Strict),
+        ports: [(80, ProxyProtocolMode::Off), (5432, ProxyProtocolMode::Tolerant)].into(),
+        trusted: vec!["10.0.0.0/8".parse().expect("range")],
+    };
+    assert_eq!(environment.proxy_protocol, expected);
+    assert!(FileSettings::parse("[proxy_protocol]\ntrusted = [\"everyone\"]").is_err());
+    assert!(FileSettings::parse("[proxy_protocol]\nmode = \"on\"").is_err());
 }

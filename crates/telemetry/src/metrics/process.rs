@@ -38,6 +38,8 @@ drop_reasons! {
     ClientHelloRefused = "client_hello_refused",
     /// The first bytes did not come in time.
     PrefaceTimeout = "preface_timeout",
+    /// A PROXY protocol header that is missing or malformed.
+    ProxyHeaderRefused = "proxy_header_refused",
     /// A TLS handshake with a client failed.
     HandshakeFailed = "handshake_failed",
     /// A TLS handshake with a client did not end in time.

@@ -104,8 +104,9 @@ impl Settings {
 
     /// Joins the two, flags first.
     fn join(args: RunArgs, file: FileSettings) -> anyhow::Result<Self> {
-        let FileSettings { config, gateway, ports, proxy_protocol, log, drain, metrics, limits, compat, .. } =
-            file;
+        let FileSettings {
+            config, gateway, ports, proxy_protocol, log, drain, metrics, limits, compat, ..
+        } = file;
         let own = Ports::join(&args, &ports)?;
         let paths = if args.config.is_empty() { config.paths } else { args.config };
         ensure!(!paths.is_empty(), "no configuration: name a file or folder with --config PATH");

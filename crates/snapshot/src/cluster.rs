@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::health_check::HealthCheck;
 use crate::action::Percentage;
+use crate::health_check::HealthCheck;
 use crate::tls::UpstreamTls;
 use crate::transport::Transport;
 

@@ -123,7 +123,7 @@ fn refuse(accepted: &Accepted, failure: &Failure) {
             ending.flag(Flag::NoRouteFound).count(DropReason::ProxyHeaderRefused);
         }
         Failure::Late(_) => {
-            ending.count(DropReason::PrefaceTimeout).closed_because("listener_filter_timeout")
+            ending.count(DropReason::PrefaceTimeout).closed_because("listener_filter_timeout");
         }
     }
 }

@@ -9,7 +9,7 @@ use portcullis_api::networking::HttpRoute;
 use portcullis_api::{Kind, VirtualService};
 
 use crate::diagnostic::{Code, Diagnostics, Subject};
-use crate::names::visibility;
+use crate::names::{gateway_reference, visibility};
 use crate::objects::Objects;
 
 /// One http rule as it takes effect.
@@ -26,6 +26,11 @@ pub(crate) struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
+    /// Whether it is a delegate's, so that parts of it may be the root's.
+    pub(crate) fn is_merged(&self) -> bool {
+        matches!(self.http, Cow::Owned(_))
+    }
+
     /// For diagnostics.
     pub(crate) fn subject(&self) -> Subject<'a> {
         Subject::new(Kind::VirtualService, self.owner)
@@ -120,8 +125,20 @@ fn merged<'a>(
             .into();
     // One level only: a delegate's own delegation is dropped.
     let rules = delegate.spec.http.iter().enumerate().filter(|(_, rule)| rule.delegate.is_none());
+    let root_rule = with_complete_gateways(root_rule, &to.namespace);
     rules.filter_map(move |(index, rule)| {
-        let http = Cow::Owned(merge::rule(root_rule, rule)?);
+        let http = Cow::Owned(merge::rule(&root_rule, &with_complete_gateways(rule, &from.namespace))?);
         Some(Rule { http, owner: delegate, index, object: object.clone() })
     })
+}
+
+/// A rule whose matches name Gateways with their namespaces: what is merged no longer knows where it was written.
+fn with_complete_gateways(rule: &HttpRoute, namespace: &str) -> HttpRoute {
+    let mut rule = rule.clone();
+    for reference in rule.matches.iter_mut().flat_map(|entry| &mut entry.gateways) {
+        if let Some((namespace, name)) = gateway_reference(reference, namespace) {
+            *reference = format!("{namespace}/{name}");
+        }
+    }
+    rule
 }

@@ -22,8 +22,6 @@ pub(crate) struct MergedPort<'a> {
     pub(crate) plain: Vec<Server<'a>>,
     /// Servers told apart by SNI.
     pub(crate) tls: Vec<Server<'a>>,
-    /// Whether a plaintext server opened the port, which keeps TLS servers out for good.
-    opened_plain: bool,
     /// Hosts of servers with a `tls` block, with the Gateway that has them. A server that was skipped keeps
     /// its hosts reserved, as in Istio.
     reserved: BTreeMap<String, Holder>,
@@ -79,12 +77,9 @@ fn add<'a>(
 ) {
     let port = match merged.entry(server.listener) {
         Entry::Occupied(port) => port.into_mut(),
-        Entry::Vacant(free) => free.insert(MergedPort {
-            plain: Vec::new(),
-            tls: Vec::new(),
-            opened_plain: !server.role.is_tls(),
-            reserved: BTreeMap::new(),
-        }),
+        Entry::Vacant(free) => {
+            free.insert(MergedPort { plain: Vec::new(), tls: Vec::new(), reserved: BTreeMap::new() })
+        }
     };
     if server.spec.tls.is_some() && !port.reserve(&server, diagnostics) {
         return;
@@ -106,14 +101,18 @@ fn add<'a>(
 }
 
 impl MergedPort<'_> {
-    /// Takes the hosts of a server with a `tls` block; false, and nothing taken, if one of them is taken.
+    /// Takes the hosts of a server with a `tls` block; false if one of them was taken before. Even then the
+    /// others are taken: a server that is skipped keeps them from younger ones (Istio's `CheckDuplicates`).
     fn reserve(&mut self, server: &Server<'_>, diagnostics: &mut Diagnostics) -> bool {
         let texts: Vec<String> = server.hosts.hosts().iter().map(|host| host.text().into_owned()).collect();
-        let taken: Vec<&String> = texts.iter().filter(|text| self.reserved.contains_key(*text)).collect();
-        if let Some(first) = taken.first() {
-            let Holder { gateway, place } = &self.reserved[*first];
+        let taken = texts.iter().find_map(|text| Some((text.clone(), self.reserved.get(text)?.clone())));
+        let holder = Holder { gateway: server.key.clone(), place: server.place() };
+        for text in texts {
+            self.reserved.entry(text).or_insert_with(|| holder.clone());
+        }
+        if let Some((first, Holder { gateway, place })) = taken {
             // What `istioctl analyze` knows is the conflict between two Gateways.
-            let same = *gateway == server.key;
+            let same = gateway == server.key;
             diagnostics.report(
                 if same { Code::DuplicateTlsHost } else { Code::ConflictingGateways },
                 server.subject(),
@@ -125,8 +124,6 @@ impl MergedPort<'_> {
             );
             return false;
         }
-        let holder = Holder { gateway: server.key.clone(), place: server.place() };
-        self.reserved.extend(texts.into_iter().map(|text| (text, holder.clone())));
         true
     }
 
@@ -134,7 +131,8 @@ impl MergedPort<'_> {
     fn conflict(&self, server: &Server<'_>) -> Option<String> {
         let first = self.plain.first();
         match (first, server.role.is_tls()) {
-            (Some(first), true) if self.opened_plain => {
+            // Also where servers with TLS opened the port: the first plaintext one keeps younger ones out.
+            (Some(first), true) => {
                 Some(format!("already carries {} without TLS ({})", first.role.family(), first.place()))
             }
             (Some(first), false) if first.role != Role::Http || server.role != Role::Http => {

@@ -115,7 +115,12 @@ impl Maker<'_, '_> {
         let path = format!("spec.http[{}]", rule.index);
         let http = &*rule.http;
         let mut reporter = Reporter::new(self.diagnostics, rule.subject(), path);
-        action::check(http, &mut reporter)?;
+        // What a root adds to a delegate's rule has been admitted with the root: what does not go with the
+        // rule's action has no effect there.
+        action::check_present(http, &mut reporter)?;
+        if !rule.is_merged() {
+            action::check_one(http, &mut reporter)?;
+        }
         let (request_headers, response_headers) =
             headers::operations(http.headers.as_ref(), &mut reporter.at("headers"))?;
         let cors = match &http.cors_policy {

@@ -39,7 +39,7 @@ impl<'a> Builder<'_, 'a> {
                 self.add_tls(server, &mut chains);
             }
             let plain = self.plain(key, &port.plain).or(chains.plain);
-            if plain.is_none() && chains.tls.is_empty() {
+            if plain.is_none() && !chains.present {
                 continue;
             }
             let address = key.bind.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());

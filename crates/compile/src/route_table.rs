@@ -46,7 +46,8 @@ pub(crate) fn route_table(
     maker: &mut Maker<'_, '_>,
 ) -> RouteTable {
     let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
-    // A VirtualService is evaluated once for each Gateway, with the port of the first server that fits.
+    // A VirtualService is evaluated once for each Gateway: with the port of the first server that fits and at
+    // which it has a route at all.
     let mut made: HashMap<(Key, usize), Made> = HashMap::new();
     let mut left_out = LeftOuts::default();
     for server in servers {
@@ -56,13 +57,12 @@ pub(crate) fn route_table(
                 continue;
             }
             let key = (server.key.clone(), position);
-            let made = made.entry(key.clone()).or_insert_with(|| {
+            let made = made.entry(key.clone()).or_default();
+            if made.routes.is_empty() {
                 let tls = server.spec.tls.is_some();
-                let mut made =
-                    maker.routes(bound, &Scope { gateway: &server.key, port: server.declared, tls });
+                *made = maker.routes(bound, &Scope { gateway: &server.key, port: server.declared, tls });
                 left_out.replace(&key, std::mem::take(&mut made.left_out));
-                made
-            });
+            }
             left_out.add(&key, &hosts);
             let routes = &made.routes;
             if routes.is_empty() {

@@ -15,6 +15,8 @@ pub(crate) struct Chains {
     pub(crate) tls: HostIndex<Arc<FilterChain>>,
     /// For connections that are not TLS, where a passthrough rule takes everything.
     pub(crate) plain: Option<Arc<FilterChain>>,
+    /// Whether there is any chain: it opens the port even if no client can ask for its names.
+    pub(crate) present: bool,
     /// Server names of passthrough rules.
     reserved: HashSet<String>,
 }
@@ -22,6 +24,7 @@ pub(crate) struct Chains {
 impl Chains {
     /// Adds a chain under a server name; the older one stays where the name is taken.
     pub(crate) fn add(&mut self, name: &str, chain: &Arc<FilterChain>, reporter: &mut Reporter<'_, '_>) {
+        self.present = true;
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             // A client's server name is lower-cased before it is compared, the configured one is not.
             reporter.report(
@@ -42,13 +45,12 @@ impl Chains {
         }
     }
 
-    /// Takes the server names of a passthrough entry; one that is taken, if there is any, and then none is
-    /// taken.
+    /// Takes the server names of a passthrough entry; the first that was taken before, if there is any. Even
+    /// then the other names are taken: an entry that is skipped keeps them from younger ones (Istio's
+    /// `CheckDuplicates`).
     pub(crate) fn reserve(&mut self, names: &[String]) -> Option<String> {
-        if let Some(taken) = names.iter().find(|name| self.reserved.contains(*name)) {
-            return Some(taken.clone());
-        }
+        let taken = names.iter().find(|name| self.reserved.contains(*name)).cloned();
         self.reserved.extend(names.iter().cloned());
-        None
+        taken
     }
 }

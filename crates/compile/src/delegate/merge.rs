@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use portcullis_api::networking::{HttpMatchRequest, HttpRoute};
 use portcullis_api::wire::StringMatch;
 
-/// The merged rule; `None` when one of the delegate's matches fits no match of the root.
+/// The merged rule; `None` when one of the delegate's matches fits no match of the root. Names of Gateways must
+/// be complete in both: they are compared, and either may stay.
 pub(super) fn rule(root: &HttpRoute, delegate: &HttpRoute) -> Option<HttpRoute> {
     let matches = matches(&root.matches, &delegate.matches)?;
     let mut merged = delegate.clone();
@@ -77,21 +78,14 @@ fn merge(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> HttpMatchRequest {
         query_params: both(&root.query_params, &leaf.query_params),
         port: port(leaf).or_else(|| port(root)),
         gateways: if leaf.gateways.is_empty() { root.gateways.clone() } else { leaf.gateways.clone() },
-        source_labels: if leaf.source_labels.is_empty() {
-            root.source_labels.clone()
-        } else {
-            leaf.source_labels.clone()
-        },
+        source_labels: both(&root.source_labels, &leaf.source_labels),
         source_namespace: leaf.source_namespace.clone().or_else(|| root.source_namespace.clone()),
         ignore_uri_case: leaf.ignore_uri_case,
         stat_prefix: leaf.stat_prefix.clone().or_else(|| root.stat_prefix.clone()),
     }
 }
 
-fn both(
-    root: &BTreeMap<String, StringMatch>,
-    leaf: &BTreeMap<String, StringMatch>,
-) -> BTreeMap<String, StringMatch> {
+fn both<T: Clone>(root: &BTreeMap<String, T>, leaf: &BTreeMap<String, T>) -> BTreeMap<String, T> {
     let mut all = root.clone();
     all.extend(leaf.iter().map(|(name, value)| (name.clone(), value.clone())));
     all
@@ -122,11 +116,13 @@ fn source_conflict(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> bool {
         .source_labels
         .iter()
         .any(|(name, value)| root.source_labels.get(name).is_some_and(|own| own != value));
-    let namespaces = matches!(
-        (&root.source_namespace, &leaf.source_namespace), (Some(root), Some(leaf)) if root != leaf
-    );
-    let gateways =
-        !root.gateways.is_empty() && leaf.gateways.iter().any(|name| !root.gateways.contains(name));
+    // A delegate has to repeat the namespace of its root (Istio's `hasConflict`).
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let namespace = filled(&root.source_namespace);
+    let namespaces = namespace.is_some() && namespace != filled(&leaf.source_namespace);
+    let gateways = !root.gateways.is_empty()
+        && (root.gateways.len() < leaf.gateways.len()
+            || leaf.gateways.iter().any(|name| !root.gateways.contains(name)));
     labels || namespaces || gateways
 }
 

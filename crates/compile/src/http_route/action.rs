@@ -67,27 +67,24 @@ fn matched_prefix(path: &PathMatch) -> Option<usize> {
     }
 }
 
-/// Refuses rules with no action or with several.
-pub(super) fn check(http: &HttpRoute, reporter: &mut Reporter<'_, '_>) -> Option<()> {
-    let actions = [
-        ("route", !http.route.is_empty()),
-        ("redirect", http.redirect.is_some()),
-        ("directResponse", http.direct_response.is_some()),
-    ];
-    let present: Vec<&str> = actions.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
-    match present.as_slice() {
-        [] => {
-            return reporter.refuse(
-                "",
-                "has no action, so it is left out",
-                "add route, redirect or directResponse",
-            );
-        }
-        [_] => {}
-        [_, ..] => {
-            let message = format!("has {}, so it is left out", present.join(" and "));
-            return reporter.refuse("", message, "keep one of them");
-        }
+/// Refuses rules with no action.
+pub(super) fn check_present(http: &HttpRoute, reporter: &mut Reporter<'_, '_>) -> Option<()> {
+    if actions(http).is_empty() {
+        return reporter.refuse(
+            "",
+            "has no action, so it is left out",
+            "add route, redirect or directResponse",
+        );
+    }
+    Some(())
+}
+
+/// Refuses rules with several actions, and with what does not go with the one they have.
+pub(super) fn check_one(http: &HttpRoute, reporter: &mut Reporter<'_, '_>) -> Option<()> {
+    let present = actions(http);
+    if present.len() > 1 {
+        let message = format!("has {}, so it is left out", present.join(" and "));
+        return reporter.refuse("", message, "keep one of them");
     }
     if http.route.is_empty() && http.rewrite.is_some() {
         return reporter.refuse("rewrite", "needs a route, so the rule is left out", "remove it");
@@ -96,6 +93,15 @@ pub(super) fn check(http: &HttpRoute, reporter: &mut Reporter<'_, '_>) -> Option
         return reporter.refuse("fault", "needs a route, so the rule is left out", "remove it");
     }
     Some(())
+}
+
+fn actions(http: &HttpRoute) -> Vec<&'static str> {
+    let actions = [
+        ("route", !http.route.is_empty()),
+        ("redirect", http.redirect.is_some()),
+        ("directResponse", http.direct_response.is_some()),
+    ];
+    actions.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect()
 }
 
 /// A redirect, with the text that replaces the matched prefix, if it has one.

@@ -57,11 +57,9 @@ pub(super) fn applies(
 pub(super) fn matcher(entry: &HttpMatchRequest, reporter: &mut Reporter<'_, '_>) -> Option<RouteMatcher> {
     let mut text = |value: &Option<wire::StringMatch>, field: &str| match value {
         None => Some(None),
-        // Every request has a method, a scheme and an authority: presence says nothing.
-        Some(value) => {
-            let condition = string_match(value, &mut reporter.at(field))?;
-            Some(Some(condition).filter(|condition| !matches!(condition, StringMatch::Present)))
-        }
+        // Every request has a method, a scheme and an authority, but an entry that asks for one is no
+        // catch-all any more.
+        Some(value) => Some(Some(string_match(value, &mut reporter.at(field))?)),
     };
     let method = text(&entry.method, "method")?;
     let scheme = text(&entry.scheme, "scheme")?;
@@ -100,11 +98,11 @@ fn headers(
         reporter.report(
             Code::FieldNotHonoured,
             format_args!("headers[{name:?}]"),
-            "conditions on claims are accepted but not honoured yet, so the entry is left out",
+            "conditions on claims are accepted but not honoured yet, so the entry matches no request",
             "",
         );
-        return None;
     }
+    // No request can have a header of a claim's name, so such an entry stays and never matches.
     named_lower_case(map, "headers", reporter)
 }
 
@@ -112,12 +110,17 @@ fn without(
     map: &BTreeMap<String, wire::StringMatch>,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Vec<Without>> {
-    // No request carries a claim yet, so a condition that one is missing always holds.
-    let map = map.iter().filter(|(name, _)| !name.starts_with(CLAIMS));
     let mut all = Vec::new();
     for (name, value) in map {
         let mut reporter = reporter.at(format_args!("withoutHeaders[{name:?}]"));
+        let claim = name.starts_with(CLAIMS);
         let name: Box<str> = name.to_ascii_lowercase().into();
+        if claim {
+            // No request has a claim yet, nor can it have a header of that name: this always holds. It stays a
+            // condition, though, so that the entry is no catch-all.
+            all.push(Without::Absent(name));
+            continue;
+        }
         all.push(match string_match(value, &mut reporter)? {
             StringMatch::Present => Without::Absent(name),
             value => Without::Unlike(NamedMatch { name, value }),

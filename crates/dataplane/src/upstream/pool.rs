@@ -192,7 +192,7 @@ impl Pool {
                     slot,
                 });
             }
-            // Whoever waits is told of room, which may be this caller's.
+            self.slots.ended();
             drop(slot);
         }
         None
@@ -223,6 +223,11 @@ impl Pool {
         drop(pool);
         drop(oldest);
         self.slots.freed(&key);
+    }
+
+    /// Whether the upstreams of this pool have lately ended connections that were kept.
+    pub(crate) fn ends_kept(&self) -> bool {
+        self.slots.ends_kept()
     }
 
     /// Takes an HTTP/2 connection out of use after it refused a stream or went away.

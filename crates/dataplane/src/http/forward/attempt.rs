@@ -29,7 +29,7 @@ use crate::upstream::registry::{Picked, Upstream};
 const RACE_IDLE: Duration = Duration::from_millis(250);
 /// A connection used again so soon after its last response may be one that the upstream closes behind
 /// that response, in the very moment the request arrives.
-const JUST_USED: Duration = Duration::from_millis(10);
+const JUST_USED: Duration = Duration::from_micros(500);
 /// When the reset is looked for that an upstream's system sends for bytes behind the end of a connection: over a
 /// network it comes a round trip later than that end.
 const RESET_LOOKS: [Duration; 4] =
@@ -177,7 +177,8 @@ impl Attempt<'_> {
                 let stale = match idle_for {
                     Some(idle) if matches!(event, Event::Upstream(UpstreamError::Terminated)) => {
                         let idempotent = is_idempotent(&exchange.request.method);
-                        waiting.has_raced(idle, unsent, idempotent).await
+                        let suspect = idle >= RACE_IDLE || idle < JUST_USED || self.upstream.ends_kept();
+                        waiting.has_raced(suspect, unsent, idempotent).await
                     }
                     _ => false,
                 };
@@ -318,9 +319,9 @@ impl Waiting {
         }
     }
 
-    /// Whether a kept connection, idle before for so long, that broke without a byte of an answer says nothing about
-    /// this request: the upstream had closed it, or was about to (ARCHITECTURE.md, "Races on kept connections").
-    async fn has_raced(&self, idle: Duration, unsent: usize, idempotent: bool) -> bool {
+    /// Whether a kept connection that broke without a byte of an answer says nothing about this request: the upstream
+    /// had closed it, or, where it is suspected of that, may have (ARCHITECTURE.md, "Races on kept connections").
+    async fn has_raced(&self, suspect: bool, unsent: usize, idempotent: bool) -> bool {
         let (HeadSource::H1 { reader, fresh: true, .. }, Sink::H1 { writer, .. }) =
             (&self.source, &self.upload.sink)
         else {
@@ -331,7 +332,7 @@ impl Waiting {
             return true;
         }
         let whole = self.upload.is_done();
-        if idempotent && (idle >= RACE_IDLE || idle < JUST_USED || !whole) {
+        if idempotent && (suspect || !whole) {
             return true;
         }
         (idempotent || whole && self.upload.moved == 0) && had_ended(reader).await

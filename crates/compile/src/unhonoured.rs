@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use portcullis_api::mesh::MeshConfig;
 use portcullis_api::networking::{
-    ConnectionPoolSettings, HttpRoute, LoadBalancerSettings, OutlierDetection, ServerTlsSettings,
+    ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection, ServerTlsSettings,
     TrafficPolicy,
 };
-use portcullis_api::{DestinationRule, Gateway, Kind, ObjectRef, Service, VirtualService};
+use portcullis_api::{DestinationRule, Gateway, Kind, ObjectRef, Service};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
 use crate::objects::Objects;
@@ -29,9 +29,6 @@ struct Blocks<'a> {
 pub(crate) fn report(objects: &Objects, diagnostics: &mut Diagnostics) {
     for gateway in objects.gateways.values() {
         of_gateway(gateway, diagnostics);
-    }
-    for resource in objects.virtual_services.values() {
-        of_virtual_service(resource, diagnostics);
     }
     for rule in objects.destination_rules.values() {
         of_destination_rule(rule, diagnostics);
@@ -66,13 +63,6 @@ fn of_gateway(gateway: &Gateway, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn of_virtual_service(resource: &VirtualService, diagnostics: &mut Diagnostics) {
-    let subject = Subject::new(Kind::VirtualService, resource);
-    for (index, rule) in resource.spec.http.iter().enumerate() {
-        run(HTTP, rule, &mut Reporter::new(diagnostics, subject, format!("spec.http[{index}]")));
-    }
-}
-
 fn of_destination_rule(rule: &DestinationRule, diagnostics: &mut Diagnostics) {
     let subject = Subject::new(Kind::DestinationRule, rule);
     let base = rule.spec.traffic_policy.iter().map(|policy| ("spec".to_owned(), policy));
@@ -87,6 +77,15 @@ fn of_destination_rule(rule: &DestinationRule, diagnostics: &mut Diagnostics) {
 
 fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
     run(POLICY, policy, reporter);
+    // Istio reads the budget along with the block, wherever that comes from.
+    let ports = policy.port_level_settings.iter();
+    if policy.retry_budget.is_some()
+        && policy.connection_pool.is_none()
+        && ports.filter(|port| port.connection_pool.is_some()).count() == 0
+    {
+        let message = "has an effect only along with a connectionPool, as in Istio; there is none beside it";
+        reporter.report(Code::FieldNotHonoured, "retryBudget", message, "add connectionPool: {http: {}}");
+    }
     let whole = Blocks {
         pool: policy.connection_pool.as_ref(),
         balancer: policy.load_balancer.as_ref(),
@@ -124,14 +123,12 @@ const SERVER_TLS: &[Check<ServerTlsSettings>] = &[
     ("ecdhCurves", |tls| !tls.ecdh_curves.is_empty()),
 ];
 
-/// Below `spec.http[]`. The share of a mirror says nothing without the mirror.
-const HTTP: &[Check<HttpRoute>] =
-    &[("mirror", |http| http.mirror.is_some()), ("mirrors", |http| !http.mirrors.is_empty())];
-
 /// Below a `trafficPolicy`, but not for single ports.
 const POLICY: &[Check<TrafficPolicy>] = &[
     ("proxyProtocol", |policy| policy.proxy_protocol.is_some()),
-    ("retryBudget", |policy| policy.retry_budget.is_some()),
+    ("retryBudget.budgetInterval", |policy| {
+        policy.retry_budget.as_ref().is_some_and(|budget| budget.budget_interval.is_some())
+    }),
     ("tunnel", |policy| policy.tunnel.is_some()),
 ];
 
@@ -236,9 +233,6 @@ mod tests {
         "Gateway spec.servers[].tls.privateKey",
         "Gateway spec.servers[].tls.tlsCertificates",
         "VirtualService spec.http[].retries.retryRemoteLocalities",
-        "VirtualService spec.http[].mirrorPercent",
-        "VirtualService spec.http[].mirror_percent",
-        "VirtualService spec.http[].mirrorPercentage",
         "MeshConfig defaultHttpRetryPolicy.retryRemoteLocalities",
         "Service spec.internalTrafficPolicy",
         "Service spec.trafficDistribution",
@@ -249,7 +243,6 @@ mod tests {
         let mut looked_for: Vec<String> =
             REPORTED_WHERE_READ.iter().map(|known| (*known).to_owned()).collect();
         looked_for.extend(SERVER_TLS.iter().map(|(name, _)| format!("Gateway spec.servers[].tls.{name}")));
-        looked_for.extend(HTTP.iter().map(|(name, _)| format!("VirtualService spec.http[].{name}")));
         let names = POLICY.iter().map(|(name, _)| name).chain(BLOCKS.iter().map(|(name, _)| name));
         looked_for.extend(names.map(|name| format!("DestinationRule {name}")));
         looked_for.extend(MESH.iter().map(|(name, _)| format!("MeshConfig {name}")));

@@ -66,6 +66,10 @@ pub(super) const TABLES: &[Table] = &[
             "spec.http[].route[].{destination,headers,weight}",
             "spec.http[].route[].destination.{host,subset,port,port.number}",
             "spec.http[].delegate.{name,namespace}",
+            "spec.http[].{mirrorPercent,mirror_percent,mirrorPercentage,mirrorPercentage.value}",
+            "spec.http[].mirror{,.host,.subset,.port,.port.number}",
+            "spec.http[].mirrors{,[].percentage,[].percentage.value}",
+            "spec.http[].mirrors[].destination{,.host,.subset,.port,.port.number}",
             "spec.http[].directResponse.{status,body,body.bytes,body.string}",
             "spec.http[].redirect.{uri,prefixRewrite,authority,port,derivePort,scheme,redirectCode}",
             "spec.http[].rewrite.{uri,authority,uriRegexRewrite}",
@@ -89,7 +93,6 @@ pub(super) const TABLES: &[Table] = &[
         state: No,
         paths: &[
             "spec.http[].retries.retryRemoteLocalities",
-            "spec.http[].{mirror,mirrors,mirrorPercent,mirror_percent,mirrorPercentage}.**",
         ],
     },
     Table {
@@ -117,6 +120,7 @@ pub(super) const TABLES: &[Table] = &[
             "spec.{exportTo,host,subsets,trafficPolicy,workloadSelector,workloadSelector.matchLabels}",
             "spec.subsets[].{labels,name,trafficPolicy}",
             "spec.{,subsets[].}trafficPolicy.portLevelSettings{,[].port,[].port.number}",
+            "spec.{,subsets[].}trafficPolicy.retryBudget{,.percent,.minRetryConcurrency}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}{connectionPool,loadBalancer,outlierDetection,tls}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.{http,tcp}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.http.{h2UpgradePolicy,http1MaxPendingRequests,http2MaxRequests,idleTimeout,maxConcurrentStreams,maxRequestsPerConnection,maxRetries,useClientProtocol}",
@@ -133,7 +137,8 @@ pub(super) const TABLES: &[Table] = &[
         kind: Kind::DestinationRule,
         state: No,
         paths: &[
-            "spec.{,subsets[].}trafficPolicy.{proxyProtocol,retryBudget,tunnel}.**",
+            "spec.{,subsets[].}trafficPolicy.{proxyProtocol,tunnel}.**",
+            "spec.{,subsets[].}trafficPolicy.retryBudget.budgetInterval",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.http.http2KeepAlive.**",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{backendUtilization,localityLbSetting,warmup,warmupDurationSecs,zoneAwareLbSetting,consistentHash.httpCookie.attributes}.**",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}outlierDetection.outlierDetectionHttpErrorCodes",

@@ -5,6 +5,7 @@
 
 pub(crate) mod destination_rule;
 mod endpoints;
+mod locality;
 mod policy;
 mod upstream_tls;
 
@@ -19,6 +20,7 @@ use portcullis_snapshot::cluster::{Endpoints, HashPolicy};
 use portcullis_snapshot::{Cluster, ClusterId};
 
 use self::destination_rule::{DestinationRules, MergedRule, Written};
+use self::locality::{Detection, Setting};
 use self::policy::Policy;
 use self::upstream_tls::{Upstream, upstream_tls};
 use crate::diagnostic::{Code, Diagnostics, Subject};
@@ -204,10 +206,10 @@ impl<'a> Builder<'a, '_> {
             protocol,
             tls,
             balancer: policy.balancer(),
-            endpoints: Arc::new(self.endpoints(service, port, &policy, rule, labels)),
+            endpoints: Arc::new(self.endpoints(service, port, &policy, rule, subset)),
             pool: policy.pool_limits(self.mesh),
             outlier: policy.outlier_detection(),
-            warmup: None,
+            warmup: policy.warmup(),
             transport: policy.transport(protocol),
             health_check: None,
         };
@@ -224,9 +226,10 @@ impl<'a> Builder<'a, '_> {
         service: &Service,
         port: &Port,
         policy: &Policy<'_>,
-        rule: Option<&MergedRule<'_>>,
-        labels: Option<&BTreeMap<String, String>>,
+        rule: Option<&MergedRule<'a>>,
+        subset: Option<(usize, Written<'a, Subset>)>,
     ) -> Endpoints {
+        let labels = subset.map(|(_, subset)| &subset.value.labels);
         if policy.wants_original_destination() {
             if let Some(Written { rule, .. }) = rule.and_then(|rule| rule.policy) {
                 self.diagnostics.report(
@@ -239,11 +242,24 @@ impl<'a> Builder<'a, '_> {
             }
             return Endpoints::default();
         }
-        if service.discovery == Discovery::Passthrough {
-            return Endpoints::default();
-        }
-        let members = endpoints::selected(port, labels);
-        endpoints::endpoints(members, &service.discovery, &self.environment.resolved, &mut self.wanted_names)
+        // Where all may be used in an emergency, Istio does not name those that are not ready.
+        let spares_unready = policy.outlier_detection().is_some_and(|rules| rules.min_health_percent > 0);
+        let members = endpoints::selected(port, labels).filter(|member| member.healthy || !spares_unready);
+        let written = Policy::new(rule, subset, Some(port.number), None);
+        let setting = Setting::effective(written.load_balancer, service.distribution, self.mesh);
+        let by_name = matches!(service.discovery, Discovery::Dns | Discovery::FirstOfDns);
+        let detects = policy.outlier.is_some();
+        // Of endpoints that are listed, Istio gives priorities without a look at the mesh's policy.
+        let for_priorities = if by_name { detects } else { written.outlier.is_some() };
+        let detection = Detection { for_priorities, for_weights: detects };
+        let gateway = &self.environment.workload;
+        endpoints::endpoints(
+            members,
+            &service.discovery,
+            &self.environment.resolved,
+            &mut self.wanted_names,
+            |members| locality::layout(members, setting.as_ref()?, detection, gateway),
+        )
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a compilation must know of the world beside the objects.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, StoresServerSessio
 
 use crate::credentials::cache::TlsCache;
 use crate::files::Files;
+use crate::locality;
 
 /// Everything outside the objects that a snapshot depends on.
 #[derive(Debug, Clone)]
@@ -46,6 +48,25 @@ pub struct GatewayWorkload {
     pub namespace: String,
     /// Labels of the pod, matched by Gateway selectors and `sourceLabels`.
     pub labels: BTreeMap<String, String>,
+    /// Where it runs, `region/zone/subzone`; empty when unknown. A label `istio-locality` of the pod comes first.
+    pub locality: String,
+    /// The node it runs on; empty when unknown.
+    pub node: String,
+}
+
+impl GatewayWorkload {
+    /// Where it runs.
+    pub(crate) fn locality(&self) -> Cow<'_, str> {
+        locality::of_labels(&self.labels).map_or(Cow::Borrowed(self.locality.as_str()), Cow::Owned)
+    }
+
+    /// A label, one that Istio derives from where it runs included.
+    pub(crate) fn label(&self, name: &str) -> Option<Cow<'_, str>> {
+        let derived = |locality: &str| {
+            locality::derived_label(name, locality, &self.node).map(|value| Cow::Owned(value.to_owned()))
+        };
+        derived(&self.locality()).or_else(|| self.labels.get(name).map(|value| Cow::Borrowed(value.as_str())))
+    }
 }
 
 impl Default for GatewayWorkload {
@@ -56,6 +77,8 @@ impl Default for GatewayWorkload {
             name: "istio-ingressgateway".to_owned(),
             namespace: "istio-system".to_owned(),
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            locality: String::new(),
+            node: String::new(),
         }
     }
 }

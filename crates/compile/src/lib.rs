@@ -18,6 +18,7 @@ mod gateway;
 mod honoured;
 mod http_route;
 mod listeners;
+mod locality;
 mod names;
 mod objects;
 mod port;

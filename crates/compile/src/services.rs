@@ -20,6 +20,7 @@ pub(crate) use self::workload::{Labels, contains};
 
 use crate::diagnostic::Diagnostics;
 use crate::environment::Environment;
+use crate::locality;
 use crate::objects::Objects;
 
 /// Every service the gateway sees, by host.
@@ -39,6 +40,8 @@ pub(crate) struct Service {
     pub(crate) discovery: Discovery,
     /// Names a server certificate may carry where no DestinationRule says.
     pub(crate) subject_alt_names: Vec<String>,
+    /// Which of its endpoints are preferred.
+    pub(crate) distribution: Distribution,
 }
 
 /// A port of a service.
@@ -80,7 +83,51 @@ pub(crate) struct Member {
     pub(crate) healthy: bool,
     pub(crate) labels: Labels,
     pub(crate) locality: Arc<str>,
+    /// Empty when unknown.
+    pub(crate) node: Arc<str>,
     pub(crate) workload: Arc<Workload>,
+}
+
+impl Member {
+    /// A label, one that Istio derives from where it runs included.
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        locality::derived_label(name, &self.locality, &self.node).or_else(|| self.labels.get(name))
+    }
+
+    /// Whether it has every label of `wanted`.
+    pub(crate) fn has(&self, wanted: &BTreeMap<String, String>) -> bool {
+        wanted.iter().all(|(name, value)| self.label(name) == Some(value.as_str()))
+    }
+}
+
+/// Which endpoints a service prefers (`trafficDistribution`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Distribution {
+    #[default]
+    Any,
+    /// `PreferSameZone`, formerly `PreferClose`.
+    SameZone,
+    SameNode,
+}
+
+/// Annotation for what a Service's field says, too; any case.
+const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+
+impl Distribution {
+    /// As the field of a Service says, else its annotation.
+    fn of(field: Option<&str>, annotations: &BTreeMap<String, String>) -> Self {
+        let field = match field {
+            Some("PreferSameZone" | "PreferClose") => Some(Self::SameZone),
+            Some("PreferSameNode") => Some(Self::SameNode),
+            _ => None,
+        };
+        let annotation = || match annotations.get(DISTRIBUTION)?.to_ascii_lowercase().as_str() {
+            "prefersamezone" | "preferclose" => Some(Self::SameZone),
+            "prefersamenode" => Some(Self::SameNode),
+            _ => None,
+        };
+        field.or_else(annotation).unwrap_or_default()
+    }
 }
 
 /// Where a member is.

@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use portcullis_api::mesh::MeshConfig;
-use portcullis_api::networking::{
-    ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection, ServerTlsSettings,
-    TrafficPolicy,
-};
-use portcullis_api::{DestinationRule, Gateway, Kind, ObjectRef, Service};
+use portcullis_api::networking::{LoadBalancerSettings, ServerTlsSettings, TrafficPolicy};
+use portcullis_api::{DestinationRule, Gateway, Kind, ObjectRef};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
 use crate::objects::Objects;
@@ -20,9 +17,7 @@ type BlocksCheck = (&'static str, fn(&Blocks<'_>) -> bool);
 
 /// The parts of a policy that a whole service and a single port may have.
 struct Blocks<'a> {
-    pool: Option<&'a ConnectionPoolSettings>,
     balancer: Option<&'a LoadBalancerSettings>,
-    outlier: Option<&'a OutlierDetection>,
 }
 
 /// Reports every field of `objects` that is accepted but not honoured yet.
@@ -32,9 +27,6 @@ pub(crate) fn report(objects: &Objects, diagnostics: &mut Diagnostics) {
     }
     for rule in objects.destination_rules.values() {
         of_destination_rule(rule, diagnostics);
-    }
-    for service in objects.services.values() {
-        of_service(service, diagnostics);
     }
     if let Some(mesh) = crate::settings::mesh(objects) {
         let subject = Subject::new(Kind::MeshConfig, mesh);
@@ -86,33 +78,11 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
         let message = "has an effect only along with a connectionPool, as in Istio; there is none beside it";
         reporter.report(Code::FieldNotHonoured, "retryBudget", message, "add connectionPool: {http: {}}");
     }
-    let whole = Blocks {
-        pool: policy.connection_pool.as_ref(),
-        balancer: policy.load_balancer.as_ref(),
-        outlier: policy.outlier_detection.as_ref(),
-    };
+    let whole = Blocks { balancer: policy.load_balancer.as_ref() };
     run_blocks(&whole, reporter);
     for (index, port) in policy.port_level_settings.iter().enumerate() {
-        let blocks = Blocks {
-            pool: port.connection_pool.as_ref(),
-            balancer: port.load_balancer.as_ref(),
-            outlier: port.outlier_detection.as_ref(),
-        };
+        let blocks = Blocks { balancer: port.load_balancer.as_ref() };
         run_blocks(&blocks, &mut reporter.at(format_args!("portLevelSettings[{index}]")));
-    }
-}
-
-fn of_service(service: &Service, diagnostics: &mut Diagnostics) {
-    let subject = Subject::new(Kind::Service, service);
-    let mut reporter = Reporter::new(diagnostics, subject, "spec");
-    // `Cluster` is what the API server writes where nothing is asked for.
-    if service.spec.internal_traffic_policy.as_deref() == Some("Local") {
-        let message = "Local is accepted but not honoured yet: endpoints on every node are used";
-        reporter.report(Code::FieldNotHonoured, "internalTrafficPolicy", message, "");
-    }
-    if service.spec.traffic_distribution.is_some() {
-        let message = "is accepted but not honoured yet: endpoints near and far are used alike";
-        reporter.report(Code::FieldNotHonoured, "trafficDistribution", message, "");
     }
 }
 
@@ -125,7 +95,6 @@ const SERVER_TLS: &[Check<ServerTlsSettings>] = &[
 
 /// Below a `trafficPolicy`, but not for single ports.
 const POLICY: &[Check<TrafficPolicy>] = &[
-    ("proxyProtocol", |policy| policy.proxy_protocol.is_some()),
     ("retryBudget.budgetInterval", |policy| {
         policy.retry_budget.as_ref().is_some_and(|budget| budget.budget_interval.is_some())
     }),
@@ -133,38 +102,12 @@ const POLICY: &[Check<TrafficPolicy>] = &[
 ];
 
 /// Below a `trafficPolicy` or an entry of its `portLevelSettings`.
-const BLOCKS: &[BlocksCheck] = &[
-    ("connectionPool.http.http2KeepAlive", |blocks| {
-        let http = blocks.pool.and_then(|pool| pool.http.as_ref());
-        http.is_some_and(|http| http.http2_keep_alive.is_some())
-    }),
-    ("loadBalancer.backendUtilization", |blocks| {
-        blocks.balancer.is_some_and(|balancer| balancer.backend_utilization.is_some())
-    }),
-    ("loadBalancer.localityLbSetting", |blocks| {
-        blocks.balancer.is_some_and(|balancer| balancer.locality_lb_setting.is_some())
-    }),
-    ("loadBalancer.zoneAwareLbSetting", |blocks| {
-        blocks.balancer.is_some_and(|balancer| balancer.zone_aware_lb_setting.is_some())
-    }),
-    ("loadBalancer.warmup", |blocks| blocks.balancer.is_some_and(|balancer| balancer.warmup.is_some())),
-    ("loadBalancer.warmupDurationSecs", |blocks| {
-        blocks.balancer.is_some_and(|balancer| balancer.warmup_duration_secs.is_some())
-    }),
-    ("loadBalancer.consistentHash.httpCookie.attributes", |blocks| {
-        let hash = blocks.balancer.and_then(|balancer| balancer.consistent_hash.as_ref());
-        let cookie = hash.and_then(|hash| hash.http_cookie.as_ref());
-        cookie.is_some_and(|cookie| !cookie.attributes.is_empty())
-    }),
-    ("outlierDetection.outlierDetectionHttpErrorCodes", |blocks| {
-        blocks.outlier.is_some_and(|outlier| !outlier.outlier_detection_http_error_codes.is_empty())
-    }),
-];
+const BLOCKS: &[BlocksCheck] = &[("loadBalancer.backendUtilization", |blocks| {
+    blocks.balancer.is_some_and(|balancer| balancer.backend_utilization.is_some())
+})];
 
 /// At the top of a mesh configuration.
 const MESH: &[Check<MeshConfig>] = &[
-    ("localityLbSetting", |mesh| mesh.locality_lb_setting.is_some()),
-    ("zoneAwareLbSetting", |mesh| mesh.zone_aware_lb_setting.is_some()),
     ("dnsRefreshRate", |mesh| mesh.dns_refresh_rate.is_some()),
     ("protocolDetectionTimeout", |mesh| mesh.protocol_detection_timeout.is_some()),
     ("defaultConfig.connectionSettings", |mesh| {
@@ -172,16 +115,6 @@ const MESH: &[Check<MeshConfig>] = &[
     }),
     ("defaultConfig.proxyHeaders", |mesh| {
         mesh.default_config.as_ref().is_some_and(|config| config.proxy_headers.is_some())
-    }),
-    ("defaultTrafficPolicy.connectionPool.http.http2KeepAlive", |mesh| {
-        let policy = mesh.default_traffic_policy.as_ref();
-        let http = policy.and_then(|policy| policy.connection_pool.as_ref()?.http.as_ref());
-        http.is_some_and(|http| http.http2_keep_alive.is_some())
-    }),
-    ("defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes", |mesh| {
-        let policy = mesh.default_traffic_policy.as_ref();
-        let outlier = policy.and_then(|policy| policy.outlier_detection.as_ref());
-        outlier.is_some_and(|outlier| !outlier.outlier_detection_http_error_codes.is_empty())
     }),
 ];
 
@@ -232,10 +165,6 @@ mod tests {
         "Gateway spec.servers[].tls.serverCertificate",
         "Gateway spec.servers[].tls.privateKey",
         "Gateway spec.servers[].tls.tlsCertificates",
-        "VirtualService spec.http[].retries.retryRemoteLocalities",
-        "MeshConfig defaultHttpRetryPolicy.retryRemoteLocalities",
-        "Service spec.internalTrafficPolicy",
-        "Service spec.trafficDistribution",
     ];
 
     #[test]

@@ -13,6 +13,8 @@ use crate::settings::{mesh, root_namespace};
 
 /// Everyone, in `exportTo`.
 const EVERYONE: &str = "*";
+/// The rule's own namespace, in `exportTo`.
+const OWN: &str = ".";
 
 /// The DestinationRules that can reach the gateway.
 pub(crate) struct DestinationRules<'a> {
@@ -36,6 +38,7 @@ pub(crate) struct MergedRule<'a> {
     /// Subsets of all of them by name; of two with one name the first.
     pub(crate) subsets: Vec<(usize, Written<'a, Subset>)>,
     selector: Option<&'a WorkloadSelector>,
+    /// As written: nothing is for everyone, and yet not the same as `*`.
     export_to: BTreeSet<String>,
 }
 
@@ -71,11 +74,18 @@ impl<'a> DestinationRules<'a> {
     fn add(&mut self, rule: &'a DestinationRule, default: &[String]) {
         let own_namespace = self.gateway.workload.namespace.as_str();
         let namespace = rule.meta.namespace.as_str();
-        let export_to = export_to(rule, default);
-        let is_private = export_to.len() == 1 && export_to.contains(namespace);
+        let export_to = export_to(rule);
+        let for_all = export_to.is_empty() || export_to.contains(EVERYONE);
+        let for_own = for_all || export_to.contains(OWN) || export_to.contains(namespace);
+        let is_private = match export_to.len() {
+            // Of the mesh's default only this much counts.
+            0 => default.iter().any(|name| name == OWN),
+            1 => export_to.contains(OWN) || export_to.contains(namespace),
+            _ => false,
+        };
         let host = qualified(&rule.spec.host, namespace, &self.gateway.cluster_domain);
         let merged = MergedRule::new(rule, export_to);
-        if namespace == own_namespace && (is_private || self.root != own_namespace) {
+        if namespace == own_namespace && for_own && (is_private || self.root != own_namespace) {
             self.own.add(&host, merged.clone());
         }
         if !is_private {
@@ -90,9 +100,10 @@ impl<'a> DestinationRules<'a> {
         }
         let visible = |namespace: &str| {
             let rules = self.exported.get(namespace)?.most_specific(host)?;
-            rules.iter().find(|rule| {
+            rules.iter().rfind(|rule| {
                 let viewer = &self.gateway.workload.namespace;
-                rule.export_to.contains(EVERYONE) || rule.export_to.contains(viewer)
+                let export_to = &rule.export_to;
+                export_to.is_empty() || export_to.contains(EVERYONE) || export_to.contains(viewer)
             })
         };
         visible(namespace).or_else(|| visible(&self.root))
@@ -121,35 +132,35 @@ fn in_order(objects: &Objects) -> Vec<&DestinationRule> {
     rules
 }
 
-/// Who sees a rule, `.` replaced. One with a workload selector is for its own namespace alone.
-fn export_to(rule: &DestinationRule, default: &[String]) -> BTreeSet<String> {
-    let own = rule.meta.namespace.as_str();
-    if rule.spec.workload_selector.is_some() {
-        return BTreeSet::from([own.to_owned()]);
+/// Who sees a rule, as written. One with a workload selector is for its own namespace alone.
+fn export_to(rule: &DestinationRule) -> BTreeSet<String> {
+    match rule.spec.workload_selector {
+        Some(_) => BTreeSet::from([OWN.to_owned()]),
+        None => rule.spec.export_to.iter().cloned().collect(),
     }
-    let written = if rule.spec.export_to.is_empty() { default } else { &rule.spec.export_to };
-    if written.is_empty() {
-        return BTreeSet::from([EVERYONE.to_owned()]);
-    }
-    written.iter().map(|name| if name == "." { own } else { name.as_str() }.to_owned()).collect()
 }
 
 impl<'a> Index<'a> {
-    /// Merges `new` into the rules of its host that it goes with; beside them where it goes with none.
+    /// Merges `new` into the rules of its host that it goes with, step by step as Istio does
+    /// (`mergeDestinationRule`): the last rule that is there decides whether `new` stands beside them, too.
     fn add(&mut self, host: &str, new: MergedRule<'a>) {
         let rules = self.0.entry(host.to_owned()).or_default();
         let mut stands_alone = true;
         for held in rules.iter_mut() {
+            stands_alone = new.export_to != held.export_to;
+            let wider = !held.export_to.is_empty() && new.export_to.is_superset(&held.export_to);
+            if stands_alone && !wider {
+                continue;
+            }
             match (held.selector, new.selector) {
-                (Some(held), Some(new)) if held != new => continue,
-                // A rule without selector adds to those with one, and stays a rule of its own.
-                (Some(_), None) => held.merge(&new),
-                _ if new.export_to.is_superset(&held.export_to) => {
-                    held.merge(&new);
-                    stands_alone = false;
+                (Some(held), Some(new)) if held != new => {
+                    stands_alone = true;
+                    continue;
                 }
+                (None, None) | (Some(_), Some(_)) => stands_alone = false,
                 _ => {}
             }
+            held.merge(&new);
         }
         if stands_alone {
             rules.push(new);

@@ -4,25 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use portcullis_snapshot::cluster::{Address, Endpoint, Endpoints};
+use portcullis_snapshot::cluster::{Address, Endpoint, Endpoints, Layout};
 
 use crate::services::{Discovery, Member, Place, Port};
 
-/// Members of `port` that carry every label of `labels`.
+/// Label of a workload that is to get no new connections, whatever its value.
+const DRAINING: &str = "istio.io/draining";
+
+/// Members of `port` that carry every label of `labels` and are not draining.
 pub(super) fn selected<'a>(
     port: &'a Port,
     labels: Option<&'a BTreeMap<String, String>>,
 ) -> impl Iterator<Item = &'a Member> {
-    port.members.iter().filter(move |member| labels.is_none_or(|wanted| member.labels.contain(wanted)))
+    let drains = |member: &&Member| member.label(DRAINING).is_some_and(|value| !value.is_empty());
+    let members = port.members.iter().filter(move |member| !drains(member));
+    members.filter(move |member| labels.is_none_or(|wanted| member.has(wanted)))
 }
 
 /// Turns members into endpoints, each address once, sorted. Names are answered by `resolved`; those asked for are
-/// added to `wanted`.
+/// added to `wanted`. `grouped` says which are grouped how, or that all are alike.
 pub(super) fn endpoints<'a>(
     members: impl Iterator<Item = &'a Member>,
     discovery: &Discovery,
     resolved: &BTreeMap<String, Vec<IpAddr>>,
     wanted: &mut BTreeSet<String>,
+    grouped: impl FnOnce(&[&'a Member]) -> Option<(Layout, Vec<Option<u32>>)>,
 ) -> Endpoints {
     let mut all = Vec::with_capacity(members.size_hint().0);
     for member in members {
@@ -38,7 +44,16 @@ pub(super) fn endpoints<'a>(
     // The sort is stable: of two members with one address the first stays.
     all.sort_by(|(one, _), (other, _)| one.cmp(other));
     all.dedup_by(|(one, _), (other, _)| one == other);
-    Endpoints::alike(all.into_iter().map(|(address, member)| Arc::new(endpoint(address, member))).collect())
+    let members: Vec<_> = all.iter().map(|(_, member)| *member).collect();
+    let grouped = grouped(&members);
+    let built = all.into_iter().map(|(address, member)| Arc::new(endpoint(address, member)));
+    match grouped {
+        None => Endpoints::alike(built.collect()),
+        Some((layout, places)) => {
+            let kept = built.zip(places).filter_map(|(endpoint, place)| place.map(|_| endpoint));
+            Endpoints { all: kept.collect(), layout: Some(layout) }
+        }
+    }
 }
 
 /// The addresses that `name` stands for.

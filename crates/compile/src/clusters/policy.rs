@@ -8,7 +8,8 @@ use portcullis_api::networking as api;
 use portcullis_api::wire;
 use portcullis_snapshot::action::Percentage;
 use portcullis_snapshot::cluster::{
-    Balancer, HashPolicy, OutlierDetection, PoolLimits, RetryBudget, TcpKeepalive, UpstreamProtocol,
+    Balancer, CookieAttribute, HashPolicy, OutlierDetection, PoolLimits, RetryBudget, TcpKeepalive,
+    UpstreamProtocol, Warmup,
 };
 use portcullis_snapshot::transport::{Http2Keepalive, ProxyVersion, Transport};
 
@@ -146,6 +147,22 @@ impl<'a> Policy<'a> {
         }
     }
 
+    /// How slowly new endpoints get their full share: for algorithms that go by turns or by load.
+    pub(crate) fn warmup(&self) -> Option<Warmup> {
+        let settings = self.load_balancer.filter(|settings| settings.consistent_hash.is_none())?;
+        let (window, aggression, minimum) = match (&settings.warmup, &settings.warmup_duration_secs) {
+            (Some(own), _) => (&own.duration, own.aggression, own.minimum_percent),
+            (None, Some(window)) => (window, None, None),
+            (None, None) => return None,
+        };
+        Some(Warmup {
+            window: positive(Some(window))?,
+            // What Envoy takes for a mistake means no aggression there.
+            aggression: aggression.filter(|aggression| *aggression > 0.0).unwrap_or(1.0),
+            minimum: minimum.unwrap_or(10.0).clamp(0.0, 100.0) / 100.0,
+        })
+    }
+
     /// Whether the client's own destination is asked for, which a gateway does not know.
     pub(crate) fn wants_original_destination(&self) -> bool {
         self.load_balancer.is_some_and(|settings| {
@@ -239,7 +256,7 @@ impl<'a> Policy<'a> {
             consecutive_5xx: Some(own.consecutive_5xx_errors.unwrap_or(5)).filter(|count| *count > 0),
             consecutive_gateway: own.consecutive_gateway_errors.filter(|count| *count > 0),
             consecutive_local: splits.then_some(local),
-            failure_statuses: None,
+            failure_statuses: failure_statuses(&own.outlier_detection_http_error_codes),
             interval: positive(own.interval.as_ref()).unwrap_or(Duration::from_secs(10)),
             base_ejection,
             max_ejection: MAX_EJECTION.max(base_ejection),
@@ -269,7 +286,7 @@ fn hash_policy(hash: &api::ConsistentHash) -> Option<HashPolicy> {
             name: cookie.name.as_str().into(),
             path: cookie.path.as_deref().filter(|path| !path.is_empty()).map(Into::into),
             ttl: cookie.ttl.as_ref().and_then(wire::Duration::to_std),
-            attributes: Box::default(),
+            attributes: cookie.attributes.iter().map(attribute).collect(),
         });
     }
     if hash.use_source_ip == Some(true) {
@@ -277,6 +294,18 @@ fn hash_policy(hash: &api::ConsistentHash) -> Option<HashPolicy> {
     }
     let parameter = hash.http_query_parameter_name.as_deref().filter(|name| !name.is_empty());
     parameter.map(|name| HashPolicy::Query(name.into()))
+}
+
+fn attribute(written: &api::HttpCookieAttribute) -> CookieAttribute {
+    let value = written.value.as_deref().unwrap_or_default();
+    CookieAttribute { name: written.name.as_str().into(), value: value.into() }
+}
+
+/// The statuses that count as failures; `None` where none is written, so that 5xx do.
+fn failure_statuses(written: &[u32]) -> Option<Box<[u16]>> {
+    let mut statuses: Vec<u16> = written.iter().filter_map(|status| u16::try_from(*status).ok()).collect();
+    statuses.sort_unstable();
+    (!written.is_empty()).then(|| statuses.into())
 }
 
 /// Trial division: the bound keeps it below 1,200 steps.

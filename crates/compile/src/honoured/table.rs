@@ -13,6 +13,8 @@ pub(super) struct Table {
 
 const MESH_ONLY: &str = "it is about sidecars and the control plane";
 const OBSERVABILITY: &str = "logs, metrics and traces have settings of their own";
+const PEERS: &str =
+    "zones are balanced by gateways that know their peers, which Istio's are only told on request";
 const ADDRESSING: &str = "it is about addresses and ports outside the gateway";
 
 /// Every field, in tables by kind and state.
@@ -75,6 +77,7 @@ pub(super) const TABLES: &[Table] = &[
             "spec.http[].rewrite.{uri,authority,uriRegexRewrite}",
             "spec.http[].rewrite.uriRegexRewrite.{match,rewrite}",
             "spec.http[].retries.{attempts,backoff,perTryTimeout,retryIgnorePreviousHosts,retryOn}",
+            "spec.http[].retries.retryRemoteLocalities",
             "spec.http[].fault.{abort,delay}{,.percentage,.percentage.value}",
             "spec.http[].fault.abort.{grpcStatus,httpStatus}",
             "spec.http[].fault.delay.{fixedDelay,percent}",
@@ -86,13 +89,6 @@ pub(super) const TABLES: &[Table] = &[
             "spec.tls[].match[].sniHosts",
             "spec.{tcp,tls}[].route[].{destination,weight}",
             "spec.{tcp,tls}[].route[].destination.{host,subset,port,port.number}",
-        ],
-    },
-    Table {
-        kind: Kind::VirtualService,
-        state: No,
-        paths: &[
-            "spec.http[].retries.retryRemoteLocalities",
         ],
     },
     Table {
@@ -126,10 +122,17 @@ pub(super) const TABLES: &[Table] = &[
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.http.{h2UpgradePolicy,http1MaxPendingRequests,http2MaxRequests,idleTimeout,maxConcurrentStreams,maxRequestsPerConnection,maxRetries,useClientProtocol}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.tcp.{connectTimeout,idleTimeout,maxConnectionDuration,maxConnections,tcpKeepalive}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.tcp.tcpKeepalive.{interval,probes,time}",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{consistentHash,simple}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.http.http2KeepAlive{,.interval,.timeout}",
+            "spec.{,subsets[].}trafficPolicy.proxyProtocol{,.version}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{consistentHash,localityLbSetting,simple,warmup,warmupDurationSecs,zoneAwareLbSetting}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{localityLbSetting,zoneAwareLbSetting}.{enabled,failover,failoverPriority}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{localityLbSetting,zoneAwareLbSetting}.failover[].{from,to}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.localityLbSetting.{distribute,distribute[].from,distribute[].to}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.warmup.{aggression,duration,minimumPercent}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.consistentHash.httpCookie.attributes{,[].name,[].value}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.consistentHash.{httpCookie,httpHeaderName,httpQueryParameterName,maglev,minimumRingSize,ringHash,useSourceIp}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.consistentHash.{httpCookie.name,httpCookie.path,httpCookie.ttl,maglev.tableSize,ringHash.minimumRingSize}",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}outlierDetection.{baseEjectionTime,consecutive5xxErrors,consecutiveGatewayErrors,consecutiveLocalOriginFailures,interval,maxEjectionPercent,minHealthPercent,splitExternalLocalOriginErrors}",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}outlierDetection.{baseEjectionTime,consecutive5xxErrors,consecutiveGatewayErrors,consecutiveLocalOriginFailures,interval,maxEjectionPercent,minHealthPercent,outlierDetectionHttpErrorCodes,splitExternalLocalOriginErrors}",
             "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}tls.{caCertificates,caCrl,clientCertificate,credentialName,insecureSkipVerify,mode,privateKey,sni,subjectAltNames}",
         ],
     },
@@ -137,11 +140,16 @@ pub(super) const TABLES: &[Table] = &[
         kind: Kind::DestinationRule,
         state: No,
         paths: &[
-            "spec.{,subsets[].}trafficPolicy.{proxyProtocol,tunnel}.**",
+            "spec.{,subsets[].}trafficPolicy.tunnel.**",
             "spec.{,subsets[].}trafficPolicy.retryBudget.budgetInterval",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}connectionPool.http.http2KeepAlive.**",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.{backendUtilization,localityLbSetting,warmup,warmupDurationSecs,zoneAwareLbSetting,consistentHash.httpCookie.attributes}.**",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}outlierDetection.outlierDetectionHttpErrorCodes",
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.backendUtilization.**",
+        ],
+    },
+    Table {
+        kind: Kind::DestinationRule,
+        state: Ignored(PEERS),
+        paths: &[
+            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.zoneAwareLbSetting.minClusterSize",
         ],
     },
     Table {
@@ -183,6 +191,11 @@ pub(super) const TABLES: &[Table] = &[
             "{defaultServiceExportTo,defaultVirtualServiceExportTo,defaultDestinationRuleExportTo}",
             "{rootNamespace,h2UpgradePolicy,pathNormalization,pathNormalization.normalization}",
             "defaultHttpRetryPolicy{,.attempts,.backoff,.perTryTimeout,.retryIgnorePreviousHosts,.retryOn}",
+            "defaultHttpRetryPolicy.retryRemoteLocalities",
+            "localityLbSetting{,.distribute,.distribute[].from,.distribute[].to}",
+            "{localityLbSetting,zoneAwareLbSetting}.{enabled,failover,failoverPriority}",
+            "{localityLbSetting,zoneAwareLbSetting}.failover[].{from,to}",
+            "zoneAwareLbSetting",
             "tlsDefaults{,.cipherSuites,.ecdhCurves,.minProtocolVersion}",
             "defaultConfig{,.gatewayTopology}",
             "defaultConfig.gatewayTopology.{forwardClientCertDetails,numTrustedProxies,proxyProtocol}",
@@ -193,24 +206,23 @@ pub(super) const TABLES: &[Table] = &[
             "defaultTrafficPolicy.connectionPool.tcp.{connectTimeout,idleTimeout,maxConnectionDuration}",
             "defaultTrafficPolicy.connectionPool.tcp.{maxConnections,tcpKeepalive}",
             "defaultTrafficPolicy.connectionPool.tcp.tcpKeepalive.{interval,probes,time}",
+            "defaultTrafficPolicy.connectionPool.http.http2KeepAlive{,.interval,.timeout}",
             "defaultTrafficPolicy.outlierDetection.{baseEjectionTime,consecutive5xxErrors,interval}",
             "defaultTrafficPolicy.outlierDetection.{consecutiveGatewayErrors,consecutiveLocalOriginFailures}",
             "defaultTrafficPolicy.outlierDetection.{maxEjectionPercent,minHealthPercent}",
             "defaultTrafficPolicy.outlierDetection.splitExternalLocalOriginErrors",
+            "defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
         ],
     },
     Table {
         kind: Kind::MeshConfig,
         state: No,
         paths: &[
-            "{localityLbSetting,zoneAwareLbSetting}.**",
             "{dnsRefreshRate,protocolDetectionTimeout}",
-            "defaultHttpRetryPolicy.retryRemoteLocalities",
             "defaultConfig.{connectionSettings,proxyHeaders}.**",
-            "defaultTrafficPolicy.connectionPool.http.http2KeepAlive.**",
-            "defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
         ],
     },
+    Table { kind: Kind::MeshConfig, state: Ignored(PEERS), paths: &["zoneAwareLbSetting.minClusterSize"] },
     Table {
         kind: Kind::MeshConfig,
         state: Ignored("Istio no longer looks at it"),
@@ -252,16 +264,15 @@ pub(super) const TABLES: &[Table] = &[
         kind: Kind::Service,
         state: Yes,
         paths: &[
-            "spec.{ports,selector,type,externalName}",
+            "spec.{clusterIP,externalName,internalTrafficPolicy,ports,selector,trafficDistribution,type}",
             "spec.ports[].{appProtocol,name,port,protocol,targetPort}",
         ],
     },
-    Table { kind: Kind::Service, state: No, paths: &["spec.{internalTrafficPolicy,trafficDistribution}"] },
     Table {
         kind: Kind::Service,
         state: Ignored(ADDRESSING),
         paths: &[
-            "spec.{clusterIP,clusterIPs,externalIPs,ipFamilies,ipFamilyPolicy}",
+            "spec.{clusterIPs,externalIPs,ipFamilies,ipFamilyPolicy}",
             "spec.{allocateLoadBalancerNodePorts,loadBalancerClass,loadBalancerIP,loadBalancerSourceRanges}",
             "spec.{externalTrafficPolicy,healthCheckNodePort}",
             "spec.ports[].nodePort",
@@ -283,6 +294,7 @@ pub(super) const TABLES: &[Table] = &[
         paths: &[
             "{addressType,endpoints,ports}",
             "endpoints[].{addresses,conditions,conditions.ready,conditions.terminating,targetRef}",
+            "endpoints[].{nodeName,zone}",
             "endpoints[].targetRef.{kind,name,namespace}",
             "ports[].{name,port,protocol}",
         ],
@@ -291,7 +303,7 @@ pub(super) const TABLES: &[Table] = &[
         kind: Kind::EndpointSlice,
         state: Ignored("Istio's gateway does not look at it"),
         paths: &[
-            "endpoints[].{conditions.serving,deprecatedTopology,hostname,nodeName,zone}",
+            "endpoints[].{conditions.serving,deprecatedTopology,hostname}",
             "endpoints[].hints.**",
             "endpoints[].targetRef.{apiVersion,fieldPath,resourceVersion,uid}",
             "ports[].appProtocol",
@@ -328,11 +340,11 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         kind: Kind::Pod,
         state: Yes,
-        paths: &["{spec,status,status.phase,status.podIP,status.podIPs,status.podIPs[].ip}"],
+        paths: &["{spec,spec.nodeName,status,status.phase,status.podIP,status.podIPs,status.podIPs[].ip}"],
     },
     Table {
         kind: Kind::Pod,
         state: Ignored("nothing depends on it"),
-        paths: &["spec.{hostNetwork,nodeName,serviceAccountName}"],
+        paths: &["spec.{hostNetwork,serviceAccountName}"],
     },
 ];

@@ -6,7 +6,7 @@ use portcullis_api::networking::HttpRetry;
 use portcullis_api::wire;
 use portcullis_snapshot::retry::{RetryOn, RetryPolicy};
 
-use crate::diagnostic::{Code, Reporter};
+use crate::diagnostic::Reporter;
 
 /// The policy of a rule, or the mesh's, or Istio's default. `hashed`: one destination chosen by consistent
 /// hashing, for which avoiding hosts would defeat the hash.

@@ -8,7 +8,7 @@ use portcullis_api::{ServiceEntry, WorkloadEntry};
 use portcullis_snapshot::cluster as model;
 
 use super::workload::{Known, Workloads};
-use super::{Discovery, Member, Place, Port, Protocol, Service};
+use super::{Discovery, Distribution, Member, Place, Port, Protocol, Service};
 use crate::environment::Environment;
 use crate::names::visibility;
 use crate::objects::Objects;
@@ -113,6 +113,7 @@ fn service(entry: &ServiceEntry, host: &str, workloads: &Workloads<'_>) -> Servi
         ports,
         discovery,
         subject_alt_names: entry.spec.subject_alt_names.clone(),
+        distribution: Distribution::of(None, &entry.meta.annotations),
     }
 }
 
@@ -168,9 +169,9 @@ pub(super) fn member(spec: &WorkloadEntrySpec, known: Known, port: u16, healthy:
         (None, Ok(ip)) => (Place::Ip(ip), port),
         (None, Err(_)) => (Place::Name(address.trim_end_matches('.').to_ascii_lowercase()), port),
     };
-    let Known { labels, locality, workload } = known;
+    let Known { labels, locality, node, workload } = known;
     let weight = spec.weight.unwrap_or_default().max(1);
-    Some(Member { place, port, weight, healthy, labels, locality, workload })
+    Some(Member { place, port, weight, healthy, labels, locality, node, workload })
 }
 
 /// Whether the health checks of a WorkloadEntry, if there are any, say so.

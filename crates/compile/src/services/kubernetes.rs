@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portcullis_api::core::{EndpointAddress, ObjectReference, ServicePort};
+use portcullis_api::core::{Endpoint, EndpointAddress, ObjectReference, ServicePort};
 use portcullis_api::wire::IntOrString;
 use portcullis_api::{EndpointSlice, Endpoints, Kind, Service as KubernetesService, WorkloadEntry};
 use portcullis_snapshot::cluster as model;
 
 use super::workload::{Known, Workloads};
-use super::{Discovery, Member, Place, Port, Protocol, Service, entry};
+use super::{Discovery, Distribution, Member, Place, Port, Protocol, Service, entry};
 use crate::diagnostic::{Code, Diagnostics, Subject};
-use crate::environment::Environment;
+use crate::environment::{Environment, GatewayWorkload};
+use crate::locality::Locality;
 use crate::names::{qualified, visibility};
 use crate::objects::{Key, Objects};
 use crate::settings::mesh;
@@ -32,7 +33,8 @@ pub(super) fn services(
     let mut visible: Vec<_> =
         objects.services.values().filter(|service| is_visible(service, objects, environment)).collect();
     visible.sort_by(|one, other| one.meta.by_age(&other.meta));
-    let mut registry = Registry { slices: slices(objects), objects, workloads, diagnostics };
+    let gateway = &environment.workload;
+    let mut registry = Registry { slices: slices(objects), objects, workloads, gateway, diagnostics };
     visible.into_iter().map(|service| registry.service(service, &environment.cluster_domain)).collect()
 }
 
@@ -61,6 +63,7 @@ struct Registry<'a, 'd> {
     slices: HashMap<(&'a str, &'a str), Vec<&'a Arc<EndpointSlice>>>,
     objects: &'a Objects,
     workloads: &'a Workloads<'a>,
+    gateway: &'a GatewayWorkload,
     diagnostics: &'d mut Diagnostics,
 }
 
@@ -79,7 +82,9 @@ impl Registry<'_, '_> {
             name: name.into(),
             namespace: namespace.into(),
         };
-        Service { facts: Arc::new(facts), ports, discovery, subject_alt_names: Vec::new() }
+        let distribution =
+            Distribution::of(service.spec.traffic_distribution.as_deref(), &service.meta.annotations);
+        Service { facts: Arc::new(facts), ports, discovery, subject_alt_names: Vec::new(), distribution }
     }
 
     fn port(&mut self, service: &KubernetesService, port: &ServicePort) -> Option<Port> {
@@ -94,6 +99,11 @@ impl Registry<'_, '_> {
             _ => self.members(service, port.name.as_deref().unwrap_or_default()),
         };
         members.extend(self.workload_entries(service, port, number));
+        let node = self.gateway.node.as_str();
+        // A gateway that does not know its node cannot tell.
+        if service.spec.internal_traffic_policy.as_deref() == Some("Local") && !node.is_empty() {
+            members.retain(|member| &*member.node == node);
+        }
         Some(Port { number, protocol, members })
     }
 
@@ -139,9 +149,28 @@ impl Registry<'_, '_> {
             let subject = Subject::new(Kind::EndpointSlice, slice);
             for address in endpoint.addresses.iter().filter_map(|address| address.parse().ok()) {
                 let known = self.known(subject, &slice.meta.namespace, address, endpoint.target_ref.as_ref());
+                let known = known.map(|known| self.placed(known, endpoint));
                 members.extend(known.map(|known| member(known, address, port, ready)));
             }
         }
+    }
+
+    /// Fills up from the slice what no Pod says. Istio asks the Node for region and zone; the zone stands in the
+    /// slice, too, and the region is taken to be the gateway's own, where that is known.
+    fn placed(&self, mut known: Known, endpoint: &Endpoint) -> Known {
+        if known.node.is_empty()
+            && let Some(node) = &endpoint.node_name
+        {
+            known.node = node.as_str().into();
+        }
+        let here = self.gateway.locality();
+        if known.locality.is_empty()
+            && !here.is_empty()
+            && let Some(zone) = &endpoint.zone
+        {
+            known.locality = format!("{}/{zone}", Locality::parse(&here).region).into();
+        }
+        known
     }
 
     fn endpoints(&mut self, endpoints: &Endpoints, name: &str, members: &mut Vec<Member>) {
@@ -197,7 +226,8 @@ impl Registry<'_, '_> {
     /// WorkloadEntries with the labels a Service selects are endpoints of it, too.
     fn workload_entries(&self, service: &KubernetesService, port: &ServicePort, number: u16) -> Vec<Member> {
         let selector = &service.spec.selector;
-        if selector.is_empty() {
+        // Istio adds them only where it balances: not to headless Services.
+        if selector.is_empty() || service.spec.cluster_ip.as_deref() == Some("None") {
             return Vec::new();
         }
         let entries = self.workloads.entries_with(&service.meta.namespace, selector);
@@ -211,8 +241,8 @@ impl Registry<'_, '_> {
 }
 
 fn member(known: Known, address: IpAddr, port: u16, healthy: bool) -> Member {
-    let Known { labels, locality, workload } = known;
-    Member { place: Place::Ip(address), port, weight: 1, healthy, labels, locality, workload }
+    let Known { labels, locality, node, workload } = known;
+    Member { place: Place::Ip(address), port, weight: 1, healthy, labels, locality, node, workload }
 }
 
 /// The port of a WorkloadEntry behind a Service's port; `None` if that names a port the entry does not have.

@@ -7,12 +7,8 @@ use std::sync::Arc;
 use portcullis_api::{Pod, WorkloadEntry};
 use portcullis_snapshot::cluster::Workload;
 
+use crate::locality::{self, CLUSTER};
 use crate::objects::Objects;
-
-/// Name of the cluster that Istio gives itself when nobody names it.
-const CLUSTER: &str = "Kubernetes";
-/// Istio's label for a Pod's locality, `region.zone.subzone`.
-const LOCALITY_LABEL: &str = "istio-locality";
 
 /// The labels of a member; shared, not copied.
 #[derive(Debug, Clone)]
@@ -23,14 +19,14 @@ pub(crate) enum Labels {
 }
 
 impl Labels {
-    /// Whether every one of `wanted` is there.
-    pub(crate) fn contain(&self, wanted: &BTreeMap<String, String>) -> bool {
+    /// The value of one.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let own = match self {
-            Self::None => return wanted.is_empty(),
+            Self::None => return None,
             Self::Pod(pod) => &pod.meta.labels,
             Self::Own(labels) => labels,
         };
-        contains(own, wanted)
+        own.get(name).map(String::as_str)
     }
 }
 
@@ -44,6 +40,8 @@ pub(crate) fn contains(own: &BTreeMap<String, String>, wanted: &BTreeMap<String,
 pub(crate) struct Known {
     pub(crate) labels: Labels,
     pub(crate) locality: Arc<str>,
+    /// Empty when unknown.
+    pub(crate) node: Arc<str>,
     pub(crate) workload: Arc<Workload>,
 }
 
@@ -51,7 +49,7 @@ impl Known {
     /// A workload of which nothing is known but that it is in the cluster.
     fn nothing() -> Self {
         let workload = Workload { cluster: CLUSTER.into(), ..Workload::default() };
-        Self { labels: Labels::None, locality: "".into(), workload: Arc::new(workload) }
+        Self { labels: Labels::None, locality: "".into(), node: "".into(), workload: Arc::new(workload) }
     }
 
     /// A workload given by its labels.
@@ -62,17 +60,19 @@ impl Known {
         locality: Option<&str>,
     ) -> Self {
         let workload = Arc::new(facts(&labels, name, namespace));
-        let locality = locality.unwrap_or_default().into();
-        Self { labels: Labels::Own(Arc::new(labels)), locality, workload }
+        let locality = locality.filter(|text| !text.is_empty()).map(str::to_owned);
+        let locality = locality.or_else(|| locality::of_labels(&labels)).unwrap_or_default().into();
+        Self { labels: Labels::Own(Arc::new(labels)), locality, node: "".into(), workload }
     }
 
     fn pod(pod: &Arc<Pod>) -> Self {
         let labels = &pod.meta.labels;
         let workload = facts(labels, Some(owner(pod)), &pod.meta.namespace);
-        let locality = labels.get(LOCALITY_LABEL).map(|text| text.replace('.', "/"));
+        let node = pod.spec.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         Self {
             labels: Labels::Pod(Arc::clone(pod)),
-            locality: locality.unwrap_or_default().into(),
+            locality: locality::of_labels(labels).unwrap_or_default().into(),
+            node: node.unwrap_or_default().into(),
             workload: Arc::new(workload),
         }
     }

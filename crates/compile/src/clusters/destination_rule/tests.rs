@@ -43,6 +43,9 @@ fn the_first_step_with_a_hit_wins() {
         (&[root(), rule("app", "service", "web", 1, ", exportTo: [elsewhere]")], "gw", &["root"]),
         (&[root(), rule("app", "service", "web", 1, ", exportTo: [gw]")], "gw", &["service"]),
         (&[service(), rule("gw", "gateway", host, 1, private)], "gw", &["gateway"]),
+        // One that is only for others is not for its own namespace.
+        (&[service(), rule("gw", "gateway", host, 1, ", exportTo: [x]")], "gw", &["service"]),
+        (&[service(), rule("gw", "gateway", host, 1, ", exportTo: [gw]")], "gw", &["gateway"]),
         // In the root namespace only a private rule comes first.
         (&[root(), service()], "istio-system", &["service"]),
         (&[rule("istio-system", "root", host, 1, private), service()], "istio-system", &["root"]),
@@ -79,8 +82,11 @@ fn rules_of_one_host_merge() {
     let host = "web.app.svc.cluster.local";
     let cases: &[(&[String], &str, &[&str])] = &[
         (&[rule("app", "b", "web", 1, ""), rule("app", "a", host, 2, "")], "gw", &["b", "a"]),
-        // Those that other namespaces see are kept apart.
-        (&[rule("app", "a", "web", 1, ""), rule("app", "b", "web", 2, ", exportTo: [gw]")], "gw", &["a"]),
+        // Those that other namespaces see are kept apart; of several that are seen the last one counts.
+        (&[rule("app", "a", "web", 1, ""), rule("app", "b", "web", 2, ", exportTo: [gw]")], "gw", &["b"]),
+        (&[rule("app", "a", "web", 1, ""), rule("app", "b", "web", 2, ", exportTo: ['*']")], "gw", &["b"]),
+        (&[rule("app", "a", "web", 1, ", exportTo: [x]"), rule("app", "b", "web", 2, "")], "gw", &["b"]),
+        (&[rule("app", "a", "web", 1, ""), rule("app", "b", "web", 2, ", exportTo: [x]")], "gw", &["a"]),
         (
             &[
                 rule("app", "a", "web", 1, ", exportTo: [gw]"),
@@ -89,8 +95,25 @@ fn rules_of_one_host_merge() {
             "gw",
             &["a", "b"],
         ),
-        // One that selects this workload comes first, and gains the others.
-        (&[rule("gw", "a", host, 1, ""), rule("gw", "b", host, 2, selects)], "gw", &["b", "a"]),
+        // One that selects this workload comes first; it gains those that are private as it is.
+        (&[rule("gw", "a", host, 1, ""), rule("gw", "b", host, 2, selects)], "gw", &["b"]),
+        (
+            &[rule("gw", "a", host, 1, ", exportTo: [.]"), rule("gw", "b", host, 2, selects)],
+            "gw",
+            &["b", "a"],
+        ),
+        (
+            &[rule("gw", "a", host, 1, ", exportTo: [., x]"), rule("gw", "b", host, 2, selects)],
+            "gw",
+            &["b", "a"],
+        ),
+        // Such a private one is nothing of its own any more, even where the selector is for others.
+        (&[rule("gw", "a", host, 1, ", exportTo: [.]"), rule("gw", "b", host, 2, selects_other)], "gw", &[]),
+        (
+            &[rule("gw", "a", host, 1, ", exportTo: [., x]"), rule("gw", "b", host, 2, selects_other)],
+            "gw",
+            &["a"],
+        ),
         (&[rule("gw", "a", host, 1, ""), rule("gw", "b", host, 2, selects_other)], "gw", &["a"]),
         (&[rule("gw", "b", host, 2, selects_other)], "gw", &[]),
         // A selector elsewhere reaches nobody here.

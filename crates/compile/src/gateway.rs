@@ -101,15 +101,11 @@ fn add<'a>(
 }
 
 impl MergedPort<'_> {
-    /// Takes the hosts of a server with a `tls` block; false if one of them was taken before. Even then the
-    /// others are taken: a server that is skipped keeps them from younger ones (Istio's `CheckDuplicates`).
+    /// Takes the hosts of a server with a `tls` block; false, and nothing taken, if one of them is taken (Istio's
+    /// `CheckDuplicates`).
     fn reserve(&mut self, server: &Server<'_>, diagnostics: &mut Diagnostics) -> bool {
         let texts: Vec<String> = server.hosts.hosts().iter().map(|host| host.text().into_owned()).collect();
         let taken = texts.iter().find_map(|text| Some((text.clone(), self.reserved.get(text)?.clone())));
-        let holder = Holder { gateway: server.key.clone(), place: server.place() };
-        for text in texts {
-            self.reserved.entry(text).or_insert_with(|| holder.clone());
-        }
         if let Some((first, Holder { gateway, place })) = taken {
             // What `istioctl analyze` knows is the conflict between two Gateways.
             let same = gateway == server.key;
@@ -124,6 +120,8 @@ impl MergedPort<'_> {
             );
             return false;
         }
+        let holder = Holder { gateway: server.key.clone(), place: server.place() };
+        self.reserved.extend(texts.into_iter().map(|text| (text, holder.clone())));
         true
     }
 

@@ -45,12 +45,13 @@ impl Chains {
         }
     }
 
-    /// Takes the server names of a passthrough entry; the first that was taken before, if there is any. Even
-    /// then the other names are taken: an entry that is skipped keeps them from younger ones (Istio's
-    /// `CheckDuplicates`).
+    /// Takes the server names of a passthrough entry; the first that is taken, if there is any, and then nothing
+    /// is taken (Istio's `CheckDuplicates`).
     pub(crate) fn reserve(&mut self, names: &[String]) -> Option<String> {
         let taken = names.iter().find(|name| self.reserved.contains(*name)).cloned();
-        self.reserved.extend(names.iter().cloned());
+        if taken.is_none() {
+            self.reserved.extend(names.iter().cloned());
+        }
         taken
     }
 }

@@ -63,7 +63,7 @@ impl<'a> Model<'a> {
         if !plain.is_empty() {
             chains.push(Chain { names: None, ends_tls: false, inside: Inside::Http(plain) });
         }
-        // A name of an entry that was skipped for another name stays taken.
+        // An entry that is skipped for one name takes none.
         let mut taken: Vec<&str> = Vec::new();
         for placed in &port.servers {
             let names: Vec<String> = placed.hosts.iter().map(|host| bare(host).to_owned()).collect();
@@ -124,8 +124,8 @@ impl<'a> Model<'a> {
                         continue;
                     }
                     let skipped = entry.sni.iter().any(|name| taken.contains(name));
-                    taken.extend(entry.sni.iter().copied());
                     if !skipped {
+                        taken.extend(entry.sni.iter().copied());
                         let names = entry.sni.iter().map(|name| (*name).to_owned()).collect();
                         found.push((names, stream_shares(&rule.route, placed)));
                     }
@@ -199,7 +199,7 @@ fn ports(world: &World) -> Vec<Port<'_>> {
         .collect();
     gateways.sort_by_key(|gateway| (gateway.meta.day, gateway.meta.name, gateway.meta.namespace));
     let mut ports: Vec<Port<'_>> = Vec::new();
-    // Hosts of servers with a tls block, by port and bind; those of skipped servers stay reserved.
+    // Hosts of servers with a tls block, by port and bind; a server that is skipped for one of them takes none.
     let mut reserved: Vec<(u16, Option<&str>, String)> = Vec::new();
     for gateway in gateways {
         for server in &gateway.servers {
@@ -208,7 +208,9 @@ fn ports(world: &World) -> Vec<Port<'_>> {
             if !matches!(server.kind, Kind::Http | Kind::Tcp) {
                 let keys: Vec<_> = hosts.iter().map(|host| (number, bind, host.clone())).collect();
                 let skipped = keys.iter().any(|key| reserved.contains(key));
-                reserved.extend(keys);
+                if !skipped {
+                    reserved.extend(keys);
+                }
                 if skipped {
                     continue;
                 }

@@ -346,6 +346,59 @@ fn streams_beyond_the_upstreams_limit_find_a_way() {
     }
 }
 
+fn limited(upstream: &H2Upstream, pool: &str) -> Gateway {
+    let rule = format!(
+        "
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: app, namespace: default}}
+spec: {{host: app, trafficPolicy: {{connectionPool: {pool}}}}}"
+    );
+    let yaml = gateway()
+        + &routes("app", &["*"], &[to("app", "")])
+        + &service("app", "http2", &[upstream.address])
+        + &rule;
+    Setup::new(yaml, &[80]).start()
+}
+
+/// At the limit of connections requests wait for a stream.
+#[test]
+fn requests_wait_for_a_stream_of_the_only_connection() {
+    let upstream = H2Upstream::start(100);
+    let gateway = limited(&upstream, "{tcp: {maxConnections: 1}, http: {maxConcurrentStreams: 2}}");
+    block(async {
+        let (send, _connection) = client(gateway.address(80)).await;
+        let asked: Vec<_> = (0..12)
+            .map(|number| {
+                let send = send.clone();
+                tokio::spawn(async move { get(&send, &format!("/{number}")).await })
+            })
+            .collect();
+        for (number, answer) in asked.into_iter().enumerate() {
+            assert_eq!(answer.await.unwrap().unwrap(), (200, format!("/{number}")));
+        }
+    });
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_connection_carries_as_many_requests_as_it_may() {
+    for (most, connections) in [(1, 6), (2, 3)] {
+        let upstream = H2Upstream::start(100);
+        let gateway = limited(&upstream, &format!("{{http: {{maxRequestsPerConnection: {most}}}}}"));
+        let mut client = Raw::connect(gateway.address(80));
+        for number in 0..6 {
+            assert_eq!(client.get(&format!("/{number}"), "a.test").status, 200);
+        }
+        assert_eq!(upstream.connections.load(Ordering::SeqCst), connections, "{most} each");
+        // With its last stream each of them ends.
+        gateway.await_samples("none is left open", |samples| {
+            samples.sum("portcullis_upstream_connections_active", &[]) == 0.0
+        });
+    }
+}
+
 #[test]
 fn a_refused_stream_is_told_as_a_reset() {
     let upstream = H2Upstream::start(10);

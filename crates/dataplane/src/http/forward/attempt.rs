@@ -376,3 +376,41 @@ async fn had_ended(reader: &Reader) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::http::h1::io::split;
+    use crate::stream::Stream;
+
+    /// Sends a request to a peer that ends the connection before or after reading it; gives what is made of that.
+    async fn ended(reads_it: bool) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a listener");
+        let (mut peer, _) = listener.accept().await.expect("a client");
+        let (mut reader, mut writer) = split(Stream::Tcp(client), BytesMut::new());
+        if !reads_it {
+            drop(peer);
+            writer.put("GET".into());
+            writer.flush().await.expect("taken by the system");
+        } else {
+            writer.put("GET".into());
+            writer.flush().await.expect("taken by the system");
+            peer.read_exact(&mut [0; 3]).await.expect("all of it");
+            peer.shutdown().await.expect("open");
+            drop(peer);
+        }
+        assert_eq!(reader.fill().await.expect("an orderly end"), 0);
+        had_ended(&reader).await
+    }
+
+    #[tokio::test]
+    async fn an_end_before_the_request_is_told_from_one_behind_it() {
+        assert!(ended(false).await, "bytes behind the end are answered with a reset");
+        assert!(!ended(true).await, "bytes that were read are not");
+    }
+}

@@ -33,6 +33,7 @@ mod testing;
 mod unhonoured;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use portcullis_snapshot::Snapshot;
 
@@ -62,6 +63,8 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// Host names whose addresses a cluster needs ([`Environment::resolved`]).
     pub wanted_names: BTreeSet<String>,
+    /// How often to ask for those whose answers do not say how long they are good for (`dnsRefreshRate`).
+    pub dns_refresh_rate: Duration,
 }
 
 /// Compiles `objects` for the gateway that `environment` describes.
@@ -96,5 +99,6 @@ pub fn compile(objects: &Objects, environment: &Environment) -> Compiled {
     };
     conflicts::report(&scene, &mut diagnostics);
     let snapshot = Snapshot { generation: 0, listeners, clusters: clusters.into_vec(), settings };
-    Compiled { snapshot, diagnostics: diagnostics.into_sorted(), wanted_names }
+    let dns_refresh_rate = settings::dns_refresh_rate(objects);
+    Compiled { snapshot, diagnostics: diagnostics.into_sorted(), wanted_names, dns_refresh_rate }
 }

@@ -1,5 +1,7 @@
 //! Mesh-wide settings.
 
+use std::time::Duration;
+
 use portcullis_api::mesh::{ForwardClientCertDetails, MeshConfig, NormalizationType};
 use portcullis_api::{Kind, Mesh};
 use portcullis_snapshot::Settings;
@@ -25,6 +27,12 @@ pub(crate) fn proxy_protocol(objects: &Objects) -> bool {
     let topology =
         mesh(objects).and_then(|mesh| mesh.spec.default_config.as_ref()?.gateway_topology.as_ref());
     topology.is_some_and(|topology| topology.proxy_protocol.is_some())
+}
+
+/// How often names are asked for whose answers have no time to live. Default 60 s, as in Istio.
+pub(crate) fn dns_refresh_rate(objects: &Objects) -> Duration {
+    let written = mesh(objects).and_then(|mesh| mesh.spec.dns_refresh_rate.as_ref()?.to_std());
+    written.filter(|rate| !rate.is_zero()).unwrap_or(Duration::from_secs(60))
 }
 
 /// What requests depend on of the mesh configuration.

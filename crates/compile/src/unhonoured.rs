@@ -108,7 +108,6 @@ const BLOCKS: &[BlocksCheck] = &[("loadBalancer.backendUtilization", |blocks| {
 
 /// At the top of a mesh configuration.
 const MESH: &[Check<MeshConfig>] = &[
-    ("dnsRefreshRate", |mesh| mesh.dns_refresh_rate.is_some()),
     ("protocolDetectionTimeout", |mesh| mesh.protocol_detection_timeout.is_some()),
     ("defaultConfig.connectionSettings", |mesh| {
         mesh.default_config.as_ref().is_some_and(|config| config.connection_settings.is_some())

@@ -255,14 +255,14 @@ impl Worker {
     }
 
     fn publish(&mut self, compiled: Compiled, start: Instant) {
-        let Compiled { snapshot, diagnostics, wanted_names } = compiled;
+        let Compiled { snapshot, diagnostics, wanted_names, dns_refresh_rate } = compiled;
         let mut notices: Vec<Notice> = diagnostics.into_iter().map(Notice::from).collect();
         notices.extend(self.store.notices().cloned());
         notices.extend(self.unreachable());
         notices.extend(self.referenced.notices());
         notices.extend(unresolved(&wanted_names, &self.answers));
         notice::sort(&mut notices);
-        self.resolver.want(wanted_names);
+        self.resolver.want(wanted_names, dns_refresh_rate);
         let compile_time = start.elapsed();
         let generation = self.publisher.publish(snapshot);
         self.log(&notices);

@@ -40,15 +40,23 @@ pub struct Answers {
 /// Called with all answers whenever one has changed; false stops the resolver.
 pub type OnAnswers = Box<dyn FnMut(Answers) -> bool + Send>;
 
-/// Addresses and how long they are good for, or why there are none.
-type Answer = Result<(Vec<IpAddr>, Instant), String>;
+/// Addresses and how long they are good for (`None`: they do not say), or why there are none.
+type Answer = Result<(Vec<IpAddr>, Option<Instant>), String>;
 
 /// How one name is asked for.
 type Ask = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// The resolver; dropping it ends its thread.
 pub struct Resolver {
-    wanted: watch::Sender<BTreeSet<String>>,
+    wanted: watch::Sender<Wanted>,
+}
+
+/// What is to be resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Wanted {
+    names: BTreeSet<String>,
+    /// Between two questions for a name whose answer has no time to live.
+    refresh: Duration,
 }
 
 impl Resolver {
@@ -61,7 +69,7 @@ impl Resolver {
     }
 
     fn with(on_answers: OnAnswers, ask: fn() -> Ask) -> io::Result<Self> {
-        let (wanted, receiver) = watch::channel(BTreeSet::new());
+        let (wanted, receiver) = watch::channel(Wanted::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("dns".to_owned()).spawn(move || {
             runtime.block_on(run(receiver, on_answers, ask));
@@ -69,18 +77,20 @@ impl Resolver {
         Ok(Self { wanted })
     }
 
-    /// Resolves exactly these names from now on.
-    pub fn want(&self, names: BTreeSet<String>) {
+    /// Resolves exactly these names from now on; `refresh` is between two questions for a name whose answer has no
+    /// time to live, within [`SHORTEST_TTL`] and [`LONGEST_TTL`].
+    pub fn want(&self, names: BTreeSet<String>, refresh: Duration) {
+        let new = Wanted { names, refresh };
         self.wanted.send_if_modified(|wanted| {
-            let changed = *wanted != names;
-            *wanted = names;
+            let changed = *wanted != new;
+            *wanted = new;
             changed
         });
     }
 }
 
 /// Asks for what is wanted until nobody wants anything any more. Dropping it drops the questions under way.
-async fn run(mut wanted: watch::Receiver<BTreeSet<String>>, mut on_answers: OnAnswers, ask: fn() -> Ask) {
+async fn run(mut wanted: watch::Receiver<Wanted>, mut on_answers: OnAnswers, ask: fn() -> Ask) {
     if wanted.changed().await.is_err() {
         return;
     }
@@ -88,7 +98,7 @@ async fn run(mut wanted: watch::Receiver<BTreeSet<String>>, mut on_answers: OnAn
     let mut answers = Answers::default();
     let mut due: BTreeMap<String, Instant> = BTreeMap::new();
     let mut questions: JoinSet<(String, Answer)> = JoinSet::new();
-    follow(&wanted.borrow_and_update(), &mut due, &mut answers);
+    follow(&wanted.borrow_and_update().names, &mut due, &mut answers);
     loop {
         let now = Instant::now();
         let ready: Vec<_> = due.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
@@ -105,13 +115,13 @@ async fn run(mut wanted: watch::Receiver<BTreeSet<String>>, mut on_answers: OnAn
         let sleep = tokio::time::sleep_until(next.unwrap_or(now + LONGEST_TTL).into());
         tokio::select! {
             changed = wanted.changed() => match changed {
-                Ok(()) => follow(&wanted.borrow_and_update(), &mut due, &mut answers),
+                Ok(()) => follow(&wanted.borrow_and_update().names, &mut due, &mut answers),
                 Err(_) => return,
             },
             Some(Ok((name, answer))) = questions.join_next() => {
                 // An answer to what nobody wants any more is dropped.
                 let Some(at) = due.get_mut(&name) else { continue };
-                let again = answers.take(&name, answer, Instant::now());
+                let again = answers.take(&name, answer, Instant::now(), wanted.borrow().refresh);
                 *at = again.at;
                 if again.changed && !on_answers(answers.clone()) {
                     return;
@@ -140,12 +150,13 @@ struct Again {
 }
 
 impl Answers {
-    fn take(&mut self, name: &str, answer: Answer, now: Instant) -> Again {
+    fn take(&mut self, name: &str, answer: Answer, now: Instant, refresh: Duration) -> Again {
         match answer {
             Ok((addresses, until)) => {
                 let failed = self.failures.remove(name).is_some();
                 let old = self.addresses.insert(name.to_owned(), addresses);
                 let changed = failed || old.as_ref() != self.addresses.get(name);
+                let until = until.unwrap_or_else(|| now + refresh.min(LONGEST_TTL));
                 Again { at: until.clamp(now + SHORTEST_TTL, now + LONGEST_TTL), changed }
             }
             Err(reason) => {
@@ -172,8 +183,8 @@ fn system() -> Ask {
 
 fn system_resolver() -> Result<TokioResolver, String> {
     let mut builder = TokioResolver::builder_tokio().map_err(|error| error.to_string())?;
-    // Addresses of the other family are of no use on a host that has only one, and IPv4 is what clusters have.
-    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    // Addresses of a family that the host does not have are found out when connecting.
+    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     // Times to live are kept here; a second cache would only add to them.
     builder.options_mut().cache_size = 0;
     builder.build().map_err(|error| error.to_string())
@@ -191,7 +202,9 @@ async fn look_up(resolver: &TokioResolver, mut name: String) -> Answer {
     if addresses.is_empty() {
         return Err("no address".to_owned());
     }
-    Ok((addresses, answer.valid_until()))
+    // A time to live of zero asks for the configured rate (Envoy: `respect_dns_ttl`).
+    let until = Some(answer.valid_until()).filter(|until| *until > Instant::now());
+    Ok((addresses, until))
 }
 
 #[cfg(test)]
@@ -216,7 +229,7 @@ mod tests {
     #[test]
     fn localhost_needs_no_name_server() {
         let (resolver, answers) = start(system);
-        resolver.want(names(&["localhost"]));
+        resolver.want(names(&["localhost"]), SHORTEST_TTL);
         let answers = answers.recv_timeout(DEADLINE).expect("an answer");
         let loopback = |address: &IpAddr| address.is_loopback();
         assert!(answers.addresses["localhost"].iter().all(loopback), "{answers:?}");
@@ -231,16 +244,35 @@ mod tests {
                 let first = !std::mem::replace(&mut *asked.lock().expect("lock"), true);
                 Box::pin(async move {
                     let loopback = IpAddr::from([127, 0, 0, 1]);
-                    if first { Ok((vec![loopback], Instant::now())) } else { Err("away".to_owned()) }
+                    if first { Ok((vec![loopback], None)) } else { Err("away".to_owned()) }
                 })
             })
         }
         let (resolver, answers) = start(once);
-        resolver.want(names(&["a.test"]));
+        resolver.want(names(&["a.test"]), SHORTEST_TTL);
         let first = answers.recv_timeout(DEADLINE).expect("an answer");
         let second = answers.recv_timeout(DEADLINE).expect("a failure");
         assert_eq!(first.addresses, second.addresses);
         assert_eq!(second.failures["a.test"], "away");
+    }
+
+    #[test]
+    fn when_a_name_is_asked_for_again() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let again = |answer: Answer, refresh| Answers::default().take("a", answer, now, refresh).at - now;
+        let good = |until: Option<Duration>| Ok((Vec::new(), until.map(|until| now + until)));
+        for (answer, refresh, expected) in [
+            (good(Some(30 * second)), 60 * second, 30 * second),
+            (good(Some(second / 10)), 60 * second, SHORTEST_TTL),
+            (good(Some(3600 * second)), 60 * second, LONGEST_TTL),
+            (good(None), 60 * second, 60 * second),
+            (good(None), Duration::ZERO, SHORTEST_TTL),
+            (good(None), Duration::MAX, LONGEST_TTL),
+            (Err("away".to_owned()), 60 * second, RETRY),
+            (Err("away".to_owned()), second, RETRY),
+        ] {
+            assert_eq!(again(answer.clone(), refresh), expected, "{answer:?} {refresh:?}");
+        }
     }
 
     #[test]

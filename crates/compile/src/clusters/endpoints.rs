@@ -36,8 +36,8 @@ pub(super) fn endpoints<'a>(
             Place::Ip(ip) => all.push((Address::Inet(SocketAddr::new(*ip, member.port)), member)),
             Place::Unix(path) => all.push((Address::Unix(path.clone()), member)),
             Place::Name(name) => {
-                let answers = answers(name, discovery, resolved, wanted);
-                all.extend(answers.map(|ip| (Address::Inet(SocketAddr::new(*ip, member.port)), member)));
+                let hosts = hosts(answers(name, discovery, resolved, wanted), discovery);
+                all.extend(hosts.into_iter().map(|host| (address(&host, member.port), member)));
             }
         }
     }
@@ -56,23 +56,41 @@ pub(super) fn endpoints<'a>(
     }
 }
 
-/// The addresses that `name` stands for.
+/// The addresses that `name` stands for, sorted.
 fn answers<'r>(
     name: &str,
     discovery: &Discovery,
     resolved: &'r BTreeMap<String, Vec<IpAddr>>,
     wanted: &mut BTreeSet<String>,
-) -> impl Iterator<Item = &'r IpAddr> {
-    let count = match discovery {
-        Discovery::Dns => usize::MAX,
-        Discovery::FirstOfDns => 1,
+) -> &'r [IpAddr] {
+    if !matches!(discovery, Discovery::Dns | Discovery::FirstOfDns) {
         // A name among listed endpoints is refused by Istio's admission.
-        _ => 0,
-    };
-    if count > 0 {
-        wanted.insert(name.to_owned());
+        return &[];
     }
-    resolved.get(name).map(Vec::as_slice).unwrap_or_default().iter().take(count)
+    wanted.insert(name.to_owned());
+    resolved.get(name).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Which addresses belong to one host. Each address is one; where a name has addresses of both families, those in the
+/// same place are taken for the same host, so that a family which leads nowhere costs no request. IPv4, which is what
+/// Istio's gateway uses, is tried first. With `DNS_ROUND_ROBIN` all of them are one host.
+fn hosts(addresses: &[IpAddr], discovery: &Discovery) -> Vec<Vec<IpAddr>> {
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) = addresses.iter().partition(|address| address.is_ipv4());
+    let count = first.len().max(second.len());
+    let pair = |at: usize| first.get(at).into_iter().chain(second.get(at)).copied().collect::<Vec<_>>();
+    let pairs = (0..count).map(pair);
+    match discovery {
+        Discovery::FirstOfDns if count > 0 => vec![pairs.flatten().collect()],
+        _ => pairs.collect(),
+    }
+}
+
+/// The address of a host that has at least one.
+fn address(host: &[IpAddr], port: u16) -> Address {
+    match host {
+        [only] => Address::Inet(SocketAddr::new(*only, port)),
+        several => Address::Several(several.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
+    }
 }
 
 fn endpoint(address: Address, member: &Member) -> Endpoint {
@@ -82,5 +100,36 @@ fn endpoint(address: Address, member: &Member) -> Endpoint {
         healthy: member.healthy,
         locality: Arc::clone(&member.locality),
         workload: Arc::clone(&member.workload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(addresses: &[&str], discovery: &Discovery) -> Vec<String> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+        hosts(&addresses, discovery).iter().map(|host| address(host, 80).to_string()).collect()
+    }
+
+    #[test]
+    fn families_are_paired() {
+        for (addresses, expected) in [
+            (&[][..], &[][..]),
+            (&["10.0.0.1", "10.0.0.2"], &["10.0.0.1:80", "10.0.0.2:80"]),
+            (&["::1"], &["[::1]:80"]),
+            (&["10.0.0.1", "10.0.0.2", "::1"], &["10.0.0.1:80 or [::1]:80", "10.0.0.2:80"]),
+            (&["10.0.0.1", "::1", "::2"], &["10.0.0.1:80 or [::1]:80", "[::2]:80"]),
+        ] {
+            assert_eq!(shown(addresses, &Discovery::Dns), expected, "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn one_host_has_all_addresses_its_preferred_one_first() {
+        let addresses = ["10.0.0.1", "10.0.0.2", "::1"];
+        assert_eq!(shown(&addresses, &Discovery::FirstOfDns), ["10.0.0.1:80 or [::1]:80 or 10.0.0.2:80"]);
+        assert_eq!(shown(&["10.0.0.1"], &Discovery::FirstOfDns), ["10.0.0.1:80"]);
+        assert_eq!(shown(&[], &Discovery::FirstOfDns), Vec::<String>::new());
     }
 }

@@ -211,8 +211,8 @@ fn service_entries_by_resolution() {
     let (found, wanted) =
         with_clusters(ENTRIES, &environment, |clusters| (printed(clusters), clusters.wanted_names().clone()));
     let expected = "\
-outbound|80|all|a.example.com: 10.1.0.2:80
-outbound|80||a.example.com: 10.1.0.2:80
+outbound|80|all|a.example.com: 10.1.0.2:80 or 10.1.0.1:80
+outbound|80||a.example.com: 10.1.0.2:80 or 10.1.0.1:80
 outbound|80||dns.ext: 10.0.0.9:80 10.1.0.1:8080 10.1.0.2:8080
 outbound|80||none.ext:
 outbound|80||one.ext: 10.0.0.1:8080*5 unix:///run/app.sock

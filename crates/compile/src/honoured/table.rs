@@ -187,7 +187,7 @@ pub(super) const TABLES: &[Table] = &[
         kind: Kind::MeshConfig,
         state: Yes,
         paths: &[
-            "{connectTimeout,tcpKeepalive,tcpKeepalive.interval,tcpKeepalive.probes,tcpKeepalive.time}",
+            "{connectTimeout,dnsRefreshRate,tcpKeepalive,tcpKeepalive.interval,tcpKeepalive.probes,tcpKeepalive.time}",
             "{defaultServiceExportTo,defaultVirtualServiceExportTo,defaultDestinationRuleExportTo}",
             "{rootNamespace,h2UpgradePolicy,pathNormalization,pathNormalization.normalization}",
             "defaultHttpRetryPolicy{,.attempts,.backoff,.perTryTimeout,.retryIgnorePreviousHosts,.retryOn}",
@@ -217,10 +217,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         kind: Kind::MeshConfig,
         state: No,
-        paths: &[
-            "{dnsRefreshRate,protocolDetectionTimeout}",
-            "defaultConfig.{connectionSettings,proxyHeaders}.**",
-        ],
+        paths: &["protocolDetectionTimeout", "defaultConfig.{connectionSettings,proxyHeaders}.**"],
     },
     Table { kind: Kind::MeshConfig, state: Ignored(PEERS), paths: &["zoneAwareLbSetting.minClusterSize"] },
     Table {

@@ -49,6 +49,7 @@ fn cluster(balancer: Balancer, count: u32, weighted: bool, outlier: bool) -> Arc
         })
     };
     let rules = OutlierDetection {
+        failure_statuses: None,
         consecutive_5xx: Some(5),
         consecutive_gateway: None,
         consecutive_local: None,

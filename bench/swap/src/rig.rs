@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, ensure};
 use portcullis_api::Severity;
 use portcullis_compile::{Environment, TlsEnvironment, compile};
-use portcullis_dataplane::{Config, Dataplane, Limits};
+use portcullis_dataplane::{Compat, Config, Dataplane, Limits};
 use portcullis_snapshot::cell::{Publisher, cell};
 use portcullis_snapshot::listener::ChainService;
 use portcullis_snapshot::{FilterChain, Listener, Snapshot};
@@ -84,6 +84,7 @@ impl Rig {
             learned: Arc::default(),
             hostname: "hot-swap".to_owned(),
             limits: Limits::default(),
+            compat: Compat::default(),
         };
         let dataplane = Dataplane::start(config, &reader).context("the workers cannot be started")?;
         let waker = dataplane.waker();

@@ -124,6 +124,8 @@ codes! {
     HostNotFoundInGateway = "IST0132", Warning, "VirtualServiceHostNotFoundInGateway";
     /// A value Istio's admission would warn about.
     SchemaWarning = "IST0133", Warning, "SchemaWarning";
+    /// A ServiceEntry for plain TCP without addresses.
+    ServiceEntryAddressesRequired = "IST0134", Warning, "ServiceEntryAddressesRequired";
     /// Two Gateways with the same port and host.
     ConflictingGateways = "IST0145", Error, "ConflictingGateways";
     /// A Secret that cannot serve as a credential.
@@ -170,6 +172,9 @@ codes! {
     PolicyNotEnforced = "PCL1019", Error, "PolicyNotEnforced";
     /// An object that would change what is served, of a kind that is not honoured yet.
     KindNotHonoured = "PCL1020", Warning, "KindNotHonoured";
+    /// A value that cannot be served, so that what it belongs to is left out. Where Istio's admission would refuse it,
+    /// `check` says so in its place.
+    NotServed = "PCL1030", Error, "NotServed";
     /// A host that several VirtualServices serve: which of them is tried first.
     SharedHost = "PCL1040", Info, "SharedHost";
     /// A rule or match that a rule of another VirtualService always takes first.
@@ -293,14 +298,29 @@ impl<'d, 's> Reporter<'d, 's> {
         self.diagnostics.report(code, self.subject, path, message, remedy);
     }
 
-    /// Reports a value Istio's admission would refuse; what it belongs to is left out.
+    /// As [`Reporter::report`], with another severity than the code's.
+    pub(crate) fn report_as(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        field: impl fmt::Display,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.report(code, field, message, remedy);
+        if let Some(last) = self.diagnostics.found.last_mut() {
+            last.severity = severity;
+        }
+    }
+
+    /// Reports a value that cannot be served; what it belongs to is left out.
     pub(crate) fn refuse<T>(
         &mut self,
         field: impl fmt::Display,
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Option<T> {
-        self.report(Code::SchemaValidationError, field, message, remedy);
+        self.report(Code::NotServed, field, message, remedy);
         None
     }
 

@@ -4,6 +4,7 @@
 //! world stands in the [`Environment`]. It never fails: what cannot be used is left out (or answers 503, where
 //! Istio's gateway does) and is explained by a [`Diagnostic`] that names object, field and way out.
 
+mod admission;
 mod binding;
 mod certificates;
 mod clusters;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use portcullis_snapshot::Snapshot;
 
+pub use admission::admission;
 pub use conflicts::{Shadowed, shadowed};
 pub use credentials::cache::TlsCache;
 pub use diagnostic::{Code, Diagnostic};

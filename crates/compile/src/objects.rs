@@ -81,6 +81,12 @@ impl Objects {
         self.replaced.extend(replaced);
     }
 
+    /// Whether there is one object and no more, of whatever kind, read or not.
+    #[must_use]
+    pub fn is_one(&self) -> bool {
+        self.len() + self.unread.values().map(BTreeMap::len).sum::<usize>() == 1
+    }
+
     /// Number of objects held.
     #[must_use]
     pub fn len(&self) -> usize {

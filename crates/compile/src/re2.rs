@@ -27,6 +27,14 @@ pub(crate) fn anywhere(pattern: &str) -> Result<regex::Regex, PatternError> {
     built.map_err(|error| explained(&error))
 }
 
+/// Whether `pattern` can be read, however large it is when compiled.
+pub(crate) fn syntax(pattern: &str) -> Result<(), PatternError> {
+    match regex::RegexBuilder::new(&translated(pattern)?).size_limit(MAX_COMPILED).build() {
+        Ok(_) | Err(regex::Error::CompiledTooBig(_)) => Ok(()),
+        Err(error) => Err(explained(&error)),
+    }
+}
+
 /// An RE2 substitution (`\1`, `\\`) in the syntax of the `regex` crate; the greatest group comes with it.
 pub(crate) fn substitution(text: &str) -> Result<(String, usize), PatternError> {
     let mut out = String::with_capacity(text.len() + 8);

@@ -173,6 +173,17 @@ impl Dataplane {
             );
             wakes.push(wake);
         }
+        let (wake, woken) = mpsc::channel(1);
+        let health = upstream::health::Start {
+            reader: reader.clone(),
+            learned: Arc::clone(&config.learned),
+            metrics: Arc::clone(&config.metrics),
+            woken,
+            phase: phase.subscribe(),
+        };
+        let thread = std::thread::Builder::new().name("health".to_owned());
+        threads.push(thread.spawn(move || upstream::health::run(health))?);
+        wakes.push(wake);
         Ok(Self { shared, threads, wakes, phase })
     }
 

@@ -1,6 +1,7 @@
 //! Upstreams of one worker: balancing, pools, connections.
 
 pub(crate) mod connect;
+pub(crate) mod health;
 pub(crate) mod introduce;
 mod keepalive;
 pub(crate) mod pool;

@@ -6,4 +6,5 @@ pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod offline;
 pub(crate) mod run;
+mod unite;
 pub(crate) mod version;

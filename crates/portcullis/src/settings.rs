@@ -172,6 +172,8 @@ impl Workload {
         };
         set(&mut environment.workload.name, &file.name);
         set(&mut environment.workload.namespace, &file.namespace);
+        set(&mut environment.workload.locality, &file.locality);
+        set(&mut environment.workload.node, &file.node);
         set(&mut environment.root_namespace, &file.root_namespace);
         set(&mut environment.cluster_domain, &file.cluster_domain);
         if let Some(labels) = &file.labels {

@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 pub use labels::SourceLabels;
-pub use process::{CertificateExpiry, DiagnosticCount, DropReason, Process};
+pub use process::{CertificateExpiry, DiagnosticCount, DropReason, HealthCheckCount, Process};
 pub use series::BUCKETS;
 pub use shard::{ListenerMetrics, PoolMetrics, Shard};
 

@@ -91,6 +91,8 @@ impl ClusterState {
         if view.cluster.outlier.is_some() {
             self.shared.sweep(now);
             view.see_verdicts(&self.shared);
+        } else if view.cluster.health_check.is_some() {
+            view.see_verdicts(&self.shared);
         }
         view.pick(now, dice, hash, tried)
     }
@@ -155,7 +157,8 @@ impl View {
         let old = std::mem::replace(&mut self.cluster, Arc::clone(cluster));
         let same = Arc::ptr_eq(&old.endpoints, &cluster.endpoints)
             && old.outlier == cluster.outlier
-            && old.warmup == cluster.warmup;
+            && old.warmup == cluster.warmup
+            && old.health_check == cluster.health_check;
         if !same {
             self.replace_endpoints(shared);
         } else if old.balancer != cluster.balancer {
@@ -183,7 +186,17 @@ impl View {
             let arrivals = shared.arrivals(members.iter().map(|member| &member.address));
             self.all.iter().zip(arrivals).for_each(|(state, arrived)| state.learned().arrived.set(arrived));
         }
+        self.see_failing(shared);
         self.sort_out();
+    }
+
+    fn see_failing(&self, shared: &SharedCluster) {
+        let addresses = self.all.iter().map(|state| state.address());
+        let failing = match self.cluster.health_check {
+            Some(_) => shared.are_failing(addresses),
+            None => vec![false; self.all.len()],
+        };
+        self.all.iter().zip(failing).for_each(|(state, failing)| state.learned().failing.set(failing));
     }
 
     fn see_verdicts(&mut self, shared: &SharedCluster) {
@@ -197,6 +210,7 @@ impl View {
         // taken members from the detector that others have: they look for their monitors again.
         let monitors = shared.monitors(self.all.iter().map(|state| state.address()));
         self.all.iter().zip(monitors).for_each(|(state, monitor)| state.learned().watch(monitor));
+        self.see_failing(shared);
         self.sort_out();
     }
 
@@ -208,10 +222,10 @@ impl View {
         }
         self.tiers = None;
         let healthy = || self.all.iter().filter(|state| state.endpoint().healthy);
-        let able = || healthy().filter(|state| !state.is_ejected());
-        let least = self.cluster.outlier.as_ref().map_or(0, |rules| rules.min_health_percent as usize);
+        let able = || healthy().filter(|state| !state.is_out());
+        let least = panic_percent(&self.cluster);
         let (count, members) = (able().count(), self.all.len());
-        if count * 100 < least.min(100) * members && !tiers::is_able(count, members) {
+        if count * 100 < least * members && !tiers::is_able(count, members) {
             // Panic: so few are left that the rest would drown; better to use the ejected ones too.
             self.group.refill(healthy());
         } else {
@@ -232,6 +246,13 @@ impl View {
         };
         picked.ok_or(if self.all.is_empty() { NoEndpoint::Empty } else { NoEndpoint::Unhealthy })
     }
+}
+
+/// Below this share of members that are in, all are used; 0 = never.
+fn panic_percent(cluster: &Cluster) -> usize {
+    let checked = cluster.health_check.as_ref().map(|check| check.panic_percent);
+    let percent = checked.or(cluster.outlier.as_ref().map(|rules| rules.min_health_percent));
+    percent.unwrap_or(0).min(100) as usize
 }
 
 /// Uniform in 0..count by multiply-shift: the bias is below count / 2^64.

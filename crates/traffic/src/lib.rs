@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod balance;
 pub mod breaker;
 pub mod hash;
+pub mod health;
 pub mod outlier;
 pub mod retry;
 pub mod shared;

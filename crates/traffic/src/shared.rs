@@ -1,5 +1,6 @@
 //! What all workers know together about a cluster: use of its limits, and who is ejected.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,6 +56,8 @@ pub struct SharedCluster {
     next_sweep: AtomicU64,
     born: Instant,
     detection: Mutex<Detection>,
+    /// The members that fail their health checks.
+    failing: Mutex<BTreeSet<Address>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +88,7 @@ impl SharedCluster {
             next_sweep: AtomicU64::new(u64::MAX),
             born: now,
             detection: Mutex::default(),
+            failing: Mutex::default(),
         };
         shared.update(cluster, now);
         shared
@@ -136,7 +140,28 @@ impl SharedCluster {
         lock(&self.detection).detector.as_ref().map(Detector::ejected).unwrap_or_default()
     }
 
-    /// Changes whenever who is ejected may have changed.
+    /// Takes in the verdict of health checks about a member; workers see it with their next pick.
+    pub fn set_failing(&self, address: &Address, failing: bool) {
+        let mut all = lock(&self.failing);
+        let changed = if failing { all.insert(address.clone()) } else { all.remove(address) };
+        if changed {
+            self.verdicts.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The endpoints that fail their health checks, in order of address.
+    #[must_use]
+    pub fn failing(&self) -> Vec<Address> {
+        lock(&self.failing).iter().cloned().collect()
+    }
+
+    /// For each of `members`, whether it fails its health checks.
+    pub(crate) fn are_failing<'a>(&self, members: impl Iterator<Item = &'a Address>) -> Vec<bool> {
+        let failing = lock(&self.failing);
+        members.map(|address| failing.contains(address)).collect()
+    }
+
+    /// Changes whenever who is ejected or failing may have changed.
     pub(crate) fn verdicts(&self) -> u64 {
         self.verdicts.load(Ordering::Acquire)
     }

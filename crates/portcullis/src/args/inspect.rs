@@ -12,10 +12,15 @@ use crate::output::Format;
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 when nothing is found, 1 when something is, 2 when a path cannot be read.
+Exit status: 0 when the configuration is accepted, 1 when something is as bad as --fail-on says (by default an error),
+2 when a path cannot be read.
+
+One object alone is judged as `kubectl apply` would judge it: the API server's schema and Istio's webhook decide. What
+it refers to is somewhere else, so findings about that are hints then.
 
 Examples:
   portcullis check config/
+  portcullis check gateway.yaml
   kubectl get gateways,virtualservices -A -o yaml | portcullis check -
   portcullis check config/ -o json | jq '.findings[].code'")]
 pub(crate) struct CheckArgs {
@@ -27,9 +32,13 @@ pub(crate) struct CheckArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,
 
-    /// Findings below this are neither printed nor counted
+    /// Findings below this are not printed
     #[arg(long, value_enum, default_value_t = Threshold::Warning, value_name = "SEVERITY")]
     pub(crate) severity: Threshold,
+
+    /// Findings from this on make the exit status 1
+    #[arg(long, value_enum, default_value_t = Threshold::Error, value_name = "SEVERITY")]
+    pub(crate) fail_on: Threshold,
 
     #[command(flatten)]
     pub(crate) workload: WorkloadArgs,

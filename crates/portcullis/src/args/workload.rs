@@ -24,6 +24,14 @@ pub(crate) struct WorkloadArgs {
     #[arg(long = "label", env = "PORTCULLIS_LABELS", value_name = "KEY=VALUE", value_delimiter = ',')]
     pub(crate) labels: Vec<Label>,
 
+    /// Where the gateway runs, for localityLbSetting and the like [default: unknown]
+    #[arg(long, env = "PORTCULLIS_LOCALITY", value_name = "REGION/ZONE/SUBZONE")]
+    pub(crate) locality: Option<String>,
+
+    /// The node the gateway runs on, for Services with internalTrafficPolicy Local [default: unknown]
+    #[arg(long, env = "PORTCULLIS_NODE", value_name = "NAME")]
+    pub(crate) node: Option<String>,
+
     /// Bind other ports than those declared: 80:18080,443:18443
     #[arg(long, env = "PORTCULLIS_PORT_MAP", value_name = "FROM:TO", value_delimiter = ',')]
     pub(crate) port_map: Vec<MappedPort>,
@@ -56,6 +64,12 @@ impl WorkloadArgs {
         if !self.labels.is_empty() {
             let labels = self.labels.iter().map(|label| (label.key.clone(), label.value.clone()));
             workload.labels = labels.collect();
+        }
+        if let Some(locality) = &self.locality {
+            workload.locality.clone_from(locality);
+        }
+        if let Some(node) = &self.node {
+            workload.node.clone_from(node);
         }
         let ports = environment.ports.get_or_insert_with(PortMap::default);
         ports.map.extend(self.port_map.iter().map(|port| (port.declared, port.bound)));

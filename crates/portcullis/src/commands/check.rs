@@ -3,7 +3,7 @@
 use std::io::{Write as _, stdout};
 
 use portcullis_api::Severity;
-use portcullis_control::Notice;
+use portcullis_control::{Notice, notice};
 use serde_json::json;
 
 use super::offline::{self, Compiled};
@@ -14,26 +14,43 @@ use crate::output::{self, Format, Style};
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
     let mut compiled = offline::load(&args.paths, &args.workload.environment())?;
-    compiled.notices.retain(|notice| notice.severity >= args.severity.severity());
+    let notices = findings(&mut compiled, args.severity.severity());
     let mut out = stdout().lock();
     match args.output {
         Format::Human => {
             let style = Style::of_stdout();
-            output::notices(&mut out, &compiled.notices, style)?;
-            writeln!(out, "{}", summary(&compiled, style))?;
+            output::notices(&mut out, &notices, style)?;
+            writeln!(out, "{}", summary(&compiled, &notices, style))?;
         }
         Format::Json => {
-            let findings: Vec<_> = compiled.notices.iter().map(output::notice_json).collect();
+            let findings: Vec<_> = notices.iter().map(output::notice_json).collect();
             let report =
                 json!({ "files": compiled.files, "objects": compiled.objects, "findings": findings });
             writeln!(out, "{report:#}")?;
         }
     }
-    Ok(if compiled.notices.is_empty() { Exit::Fine } else { Exit::Findings })
+    let fails = notices.iter().any(|notice| notice.severity >= args.fail_on.severity());
+    Ok(if fails { Exit::Findings } else { Exit::Fine })
 }
 
-fn summary(compiled: &Compiled, style: Style) -> String {
-    let Compiled { notices, files, objects, .. } = compiled;
+/// What there is to say from `least` on, the worst first.
+///
+/// Of one object alone, only the verdict of the API server and Istio's webhook is more than a hint: its Gateway,
+/// services and Secrets are somewhere else, and what this gateway would make of it depends on them.
+fn findings(compiled: &mut Compiled, least: Severity) -> Vec<Notice> {
+    let mut notices = std::mem::take(&mut compiled.notices);
+    notices.retain(|notice| notice.severity >= least);
+    if compiled.alone {
+        notices.iter_mut().for_each(|notice| notice.severity = Severity::Info);
+    }
+    let verdicts = std::mem::take(&mut compiled.verdicts);
+    notices.extend(verdicts.into_iter().filter(|notice| notice.severity >= least));
+    notice::sort(&mut notices);
+    notices
+}
+
+fn summary(compiled: &Compiled, notices: &[Notice], style: Style) -> String {
+    let Compiled { files, objects, .. } = compiled;
     let read = format!("{} in {}", counted(*objects, "object"), counted(*files, "file"));
     if notices.is_empty() {
         return format!("{}: {read}, nothing found", style.green("ok"));

@@ -8,7 +8,7 @@ use portcullis_api::Severity;
 use portcullis_control::Notice;
 use serde_json::json;
 
-use super::offline;
+use super::offline::{self, Compiled};
 use crate::Exit;
 use crate::args::ExplainArgs;
 use crate::decide::{Decision, decide};
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let compiled = offline::load(&paths, &args.workload.environment())?;
     let decision = decide(&compiled.snapshot, &question);
     // A request that fails may do so for a reason that compilation has found.
-    let hints = if decision.routed { Vec::new() } else { hints(&compiled.notices) };
+    let hints = if decision.routed { Vec::new() } else { hints(&compiled) };
     print(&decision, &hints, args.output)?;
     Ok(if decision.routed { Exit::Fine } else { Exit::Findings })
 }
@@ -41,8 +41,9 @@ fn read_question(text: &str, args: &ExplainArgs) -> anyhow::Result<Question> {
     Ok(question)
 }
 
-fn hints(notices: &[Notice]) -> Vec<Notice> {
-    notices.iter().filter(|notice| notice.severity >= Severity::Warning).take(MAX_HINTS).cloned().collect()
+fn hints(compiled: &Compiled) -> Vec<Notice> {
+    let notices = compiled.verdicts.iter().chain(&compiled.notices);
+    notices.filter(|notice| notice.severity >= Severity::Warning).take(MAX_HINTS).cloned().collect()
 }
 
 fn print(decision: &Decision, hints: &[Notice], format: Format) -> anyhow::Result<()> {

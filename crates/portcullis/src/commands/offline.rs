@@ -4,9 +4,11 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use portcullis_compile::{Environment, compile};
+use portcullis_compile::{Environment, admission, compile};
 use portcullis_control::{Notice, notice, once};
 use portcullis_snapshot::Snapshot;
+
+use super::unite;
 
 /// Longest text read from standard input, in bytes.
 const MAX_INPUT: u64 = 64 << 20;
@@ -14,8 +16,12 @@ const MAX_INPUT: u64 = 64 << 20;
 /// What configuration comes to.
 pub(crate) struct Compiled {
     pub(crate) snapshot: Snapshot,
-    /// Everything there is to say, the worst first.
+    /// What an API server and Istio's webhook would say of each object by itself, the worst first.
+    pub(crate) verdicts: Vec<Notice>,
+    /// What else there is to say: what the objects come to together at this gateway; the worst first.
     pub(crate) notices: Vec<Notice>,
+    /// One object alone, of whatever kind: what it refers to cannot be here.
+    pub(crate) alone: bool,
     pub(crate) files: usize,
     pub(crate) objects: usize,
 }
@@ -30,10 +36,21 @@ pub(crate) fn load(paths: &[PathBuf], environment: &Environment) -> anyhow::Resu
     let read = once::read(&files, texts).context("configuration cannot be read")?;
     let environment = Environment { files: read.named, ..environment.clone() };
     let compiled = compile(&read.objects, &environment);
+    let mut verdicts = read.notices;
+    let admitted = admission(&read.objects).into_iter().map(Notice::from);
+    unite::add(&mut verdicts, admitted.collect());
     let mut notices: Vec<_> = compiled.diagnostics.into_iter().map(Notice::from).collect();
-    notices.extend(read.notices);
+    notices.retain(|notice| !unite::is_said(notice, &verdicts));
+    notice::sort(&mut verdicts);
     notice::sort(&mut notices);
-    Ok(Compiled { snapshot: compiled.snapshot, notices, files: read.files, objects: read.objects.len() })
+    Ok(Compiled {
+        snapshot: compiled.snapshot,
+        verdicts,
+        notices,
+        alone: read.objects.is_one(),
+        files: read.files,
+        objects: read.objects.len(),
+    })
 }
 
 fn standard_input() -> anyhow::Result<String> {

@@ -42,6 +42,8 @@ pub(super) struct Gateway {
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(super) locality: Option<String>,
+    pub(super) node: Option<String>,
     pub(super) root_namespace: Option<String>,
     pub(super) cluster_domain: Option<String>,
 }

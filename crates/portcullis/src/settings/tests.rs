@@ -66,6 +66,8 @@ fn every_key_is_documented() {
         "name",
         "namespace",
         "labels",
+        "locality",
+        "node",
         "root_namespace",
         "cluster_domain",
         "map",

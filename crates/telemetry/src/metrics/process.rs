@@ -94,6 +94,19 @@ pub struct CertificateExpiry {
     pub not_after: SystemTime,
 }
 
+/// Health checks of one cluster's endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheckCount {
+    /// Name of the cluster.
+    pub cluster: Arc<str>,
+    /// Checks that passed, so far.
+    pub passed: u64,
+    /// Checks that failed, so far.
+    pub failed: u64,
+    /// Endpoints that are out now.
+    pub failing: u64,
+}
+
 /// Handles for the control side and for rare events. Any thread may use them.
 #[derive(Debug)]
 pub struct Process {
@@ -105,6 +118,7 @@ pub struct Process {
     published: AtomicU64,
     diagnostics: Mutex<Vec<DiagnosticCount>>,
     certificates: Mutex<Vec<CertificateExpiry>>,
+    health_checks: Mutex<Vec<HealthCheckCount>>,
 }
 
 impl Process {
@@ -120,6 +134,7 @@ impl Process {
             published: AtomicU64::new(0),
             diagnostics: Mutex::default(),
             certificates: Mutex::default(),
+            health_checks: Mutex::default(),
         }
     }
 
@@ -146,6 +161,12 @@ impl Process {
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
+    /// Replaces the health checks shown.
+    pub fn set_health_checks(&self, mut counts: Vec<HealthCheckCount>) {
+        counts.truncate(Self::MAX_ROWS);
+        *self.health_checks.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
     pub(super) fn version(&self) -> &str {
         &self.version
     }
@@ -163,6 +184,7 @@ impl Process {
         self.render_config(now, out);
         self.render_diagnostics(out);
         self.render_certificates(now, out);
+        self.render_health_checks(out);
         self.render_drops(out);
     }
 
@@ -211,6 +233,31 @@ impl Process {
                 Ok(left) => row(left.as_secs(), out),
                 Err(passed) => row(format_args!("-{}", passed.duration().as_secs()), out),
             }
+        }
+    }
+
+    fn render_health_checks(&self, out: &mut String) {
+        let counts = self.health_checks.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.is_empty() {
+            return;
+        }
+        let name = "portcullis_health_checks_total";
+        family(name, "counter", "Active health checks of endpoints, by cluster and result.", out);
+        for count in counts.iter() {
+            for (result, value) in [("passed", count.passed), ("failed", count.failed)] {
+                out.push_str("portcullis_health_checks_total{");
+                label("cluster", &count.cluster, out);
+                out.push(',');
+                label("result", result, out);
+                row(value, out);
+            }
+        }
+        let name = "portcullis_endpoints_failing";
+        family(name, "gauge", "Endpoints that are out because they fail their health checks.", out);
+        for count in counts.iter() {
+            out.push_str("portcullis_endpoints_failing{");
+            label("cluster", &count.cluster, out);
+            row(count.failing, out);
         }
     }
 

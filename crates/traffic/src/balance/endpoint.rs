@@ -26,6 +26,8 @@ pub(super) struct Learned {
     /// Time of its next turn on the scale of [`super::deadline::Deadlines`]; 0 = never had one.
     pub(super) deadline: Cell<f64>,
     monitor: RefCell<Option<Arc<Monitor>>>,
+    /// Whether it fails its health checks.
+    pub(super) failing: Cell<bool>,
     /// Since when it is there and healthy; only known where the cluster has a warm-up.
     pub(super) arrived: Cell<Option<Instant>>,
 }
@@ -63,6 +65,12 @@ impl EndpointState {
     #[must_use]
     pub fn is_ejected(&self) -> bool {
         self.monitor().as_ref().is_some_and(|monitor| monitor.is_ejected())
+    }
+
+    /// Whether it is to be left alone: ejected, or failing its health checks.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.learned.failing.get() || self.is_ejected()
     }
 
     /// Counts a request as active until the guard is dropped, also when its future is.

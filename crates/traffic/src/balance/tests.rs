@@ -3,9 +3,11 @@
 mod hashing;
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use portcullis_snapshot::cluster::{Address, Balancer, Endpoint, Endpoints, OutlierDetection};
+use portcullis_snapshot::health_check::{HealthCheck, Probe};
 use portcullis_snapshot::retry::RetryPolicy;
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -219,6 +221,56 @@ fn a_swap_forgets_nothing() {
     // Two are left in turn; the turn goes on where it was.
     assert_ne!(worker.pick().unwrap().address(), worker.pick().unwrap().address());
     assert!([address(1), address(2)].contains(&last));
+}
+
+/// As [`cluster`] with health checks.
+fn checked(count: u8, panic_percent: u32) -> Arc<Cluster> {
+    let check = HealthCheck {
+        probe: Probe::Tcp,
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        unhealthy_threshold: NonZeroU32::MIN,
+        healthy_threshold: NonZeroU32::MIN,
+        port: None,
+        panic_percent,
+    };
+    Arc::new(Cluster { health_check: Some(Arc::new(check)), ..cluster(Balancer::RoundRobin, equal(count)) })
+}
+
+#[test]
+fn what_fails_its_checks_is_left_alone_until_it_is_well() {
+    let registry = Registry::default();
+    let before = checked(3, 50);
+    let mut worker = Worker::beside(&before, &registry, Instant::now());
+    let shared = registry.cluster(&before, Instant::now());
+    shared.set_failing(&address(2), true);
+    let seen = worker.picks(10);
+    assert!(seen.len() == 2 && !seen.contains_key(&address(2)), "{seen:?}");
+    assert_eq!(shared.failing(), [address(2)]);
+    // A swap forgets nothing.
+    worker.state.update(&checked(3, 50), worker.now);
+    assert_eq!(worker.picks(10).len(), 2);
+    // Below the share that panics, everybody is better than few.
+    shared.set_failing(&address(3), true);
+    assert_eq!(worker.picks(9).len(), 3);
+    shared.set_failing(&address(2), false);
+    assert_eq!(worker.picks(10).len(), 2);
+    // Nobody looks at verdicts without checks.
+    worker.state.update(&Arc::new(cluster(Balancer::RoundRobin, equal(3))), worker.now);
+    assert_eq!(worker.picks(9).len(), 3);
+}
+
+#[test]
+fn where_nobody_panics_the_last_one_may_go() {
+    let registry = Registry::default();
+    let checked = checked(2, 0);
+    let mut worker = Worker::beside(&checked, &registry, Instant::now());
+    let shared = registry.cluster(&checked, Instant::now());
+    shared.set_failing(&address(1), true);
+    shared.set_failing(&address(2), true);
+    assert_eq!(worker.pick().unwrap_err(), NoEndpoint::Unhealthy);
+    shared.set_failing(&address(2), false);
+    assert_eq!(worker.pick().unwrap().address(), &address(2));
 }
 
 #[test]

@@ -14,11 +14,11 @@ use portcullis_snapshot::cluster::{Cluster, Layout};
 use portcullis_snapshot::retry::RetryPolicy;
 use rand::Rng;
 
-use super::Pick;
 use super::deadline::unit;
 use super::endpoint::{EndpointState, Tried};
 use super::group::{Group, is_hashing, key};
 use super::ring::shares;
+use super::{Pick, panic_percent};
 
 /// Percent of its healthy share that a priority is able to take.
 const OVERPROVISIONING: usize = 140;
@@ -57,7 +57,7 @@ impl Tiers {
     pub(super) fn sort_out(&mut self, cluster: &Cluster, layout: &Layout, all: &[Rc<EndpointState>]) {
         let count = layout.groups.iter().map(|group| group.priority as usize + 1).max().unwrap_or(0);
         self.tiers.resize_with(count, Tier::default);
-        let least = cluster.outlier.as_ref().map_or(0, |rules| rules.min_health_percent as usize).min(100);
+        let least = panic_percent(cluster);
         let censuses: Vec<_> = (0..count).map(|tier| Census::of(tier, all)).collect();
         let able: Vec<u32> = censuses.iter().map(Census::able).collect();
         let wholly = able.iter().sum::<u32>() >= 100;
@@ -139,7 +139,7 @@ impl Tier {
     fn fill(&mut self, cluster: &Cluster, layout: &Layout, all: &[Rc<EndpointState>], panic: bool) {
         let number = self.number;
         let usable = |state: &&Rc<EndpointState>| {
-            state.tier() == number && state.endpoint().healthy && (panic || !state.is_ejected())
+            state.tier() == number && state.endpoint().healthy && (panic || !state.is_out())
         };
         self.localities.clear();
         self.begun = false;
@@ -216,7 +216,7 @@ struct Census {
 impl Census {
     fn of(tier: usize, all: &[Rc<EndpointState>]) -> Self {
         let members = || all.iter().filter(|state| state.tier() as usize == tier);
-        let healthy = members().filter(|state| state.endpoint().healthy && !state.is_ejected()).count();
+        let healthy = members().filter(|state| state.endpoint().healthy && !state.is_out()).count();
         Self { members: members().count(), healthy }
     }
 

@@ -1,10 +1,15 @@
 //! Upstreams that tests script: well-behaved HTTP/1 servers, and any misbehaviour on a raw socket.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::pki::Leaf;
 use crate::raw::{Message, Raw};
 
 /// How long a test waits for requests to arrive.
@@ -180,4 +185,33 @@ pub fn status(code: u16) -> String {
 
 fn find(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// A server with TLS of its own, which says a word and closes.
+///
+/// # Panics
+/// When the certificate cannot be used.
+pub fn tls_server(leaf: &Leaf, says: &'static str) -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivatePkcs8KeyDer::from(leaf.key_der.clone()).into();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(leaf.certificate_der.clone())], key)
+        .expect("a certificate and its key");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let session = ServerConnection::new(Arc::clone(&config)).expect("a configuration");
+            let mut stream = StreamOwned::new(session, stream);
+            let _ = stream.write_all(says.as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+            let _ = stream.sock.read_to_end(&mut Vec::new());
+        }
+    });
+    address
 }

@@ -12,6 +12,7 @@ use portcullis_tests::objects::{
     NAMESPACE, destination_rule, gateway, passthrough, server, service, tcp_route, tls_routes,
 };
 use portcullis_tests::pki::Authority;
+use portcullis_tests::upstream::tls_server;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -155,7 +156,7 @@ fn a_client_that_resets_and_a_server_that_is_away_are_told_apart() {
 #[test]
 fn a_name_is_passed_through_or_ended_here_on_one_port() {
     let ca = Authority::new("everyone");
-    let behind = tls_server(&ca, "passed.test");
+    let behind = tls_server(&ca.server(&["passed.test"]), "from behind");
     let objects = gateway(
         "tls",
         &[
@@ -214,31 +215,4 @@ fn tls_client(
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let connection = ClientConnection::new(Arc::new(config), name.to_owned().try_into().unwrap()).unwrap();
     StreamOwned::new(connection, client(gateway))
-}
-
-/// A server with TLS of its own, which says a word and closes.
-fn tls_server(ca: &Authority, name: &str) -> SocketAddr {
-    let leaf = ca.server(&[name]);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(leaf.key_der.clone()).into();
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(leaf.certificate_der)], key)
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = StreamOwned::new(session, stream);
-            let _ = stream.write_all(b"from behind");
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
-            let _ = rest(&mut stream.sock);
-        }
-    });
-    address
 }

@@ -4,6 +4,7 @@
 //!   is judged and no default is applied; what is absent is `None` or empty.
 //! - [`Object`], [`Resource`], [`Meta`]: what all of them have in common.
 //! - [`load()`]: text to objects, and [`Finding`]s for what could not be read.
+//! - [`health_check`]: what an annotation of a DestinationRule says about active health checks.
 //! - [`schema`]: every field with its type and meaning, and the custom resource definitions, derived from the types.
 //!
 //! The crate depends on no clock, no file and no network.
@@ -11,6 +12,7 @@
 pub mod core;
 mod duration;
 mod finding;
+pub mod health_check;
 pub mod load;
 pub mod mesh;
 mod meta;

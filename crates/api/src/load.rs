@@ -71,6 +71,17 @@ pub fn from_json_value(source: &str, value: Value) -> Loaded {
     loader.finish()
 }
 
+/// Reads a text that is a value and no object: that of an annotation.
+pub(crate) fn value(text: &str) -> Result<Value, String> {
+    let mut documents = parse::parse(Chunk { text, lines_before: 0 });
+    match (documents.pop(), documents.pop()) {
+        (None, _) => Err("is empty".to_owned()),
+        (Some(Ok(node)), None) => Ok(node.into_value()),
+        (Some(Err(failure)), _) => Err(failure.message),
+        (Some(Ok(_)), Some(_)) => Err("is more than one document".to_owned()),
+    }
+}
+
 struct Loader {
     report: Report,
     objects: Vec<Object>,

@@ -5,6 +5,7 @@
 
 pub(crate) mod destination_rule;
 mod endpoints;
+mod health_check;
 mod locality;
 mod policy;
 mod upstream_tls;
@@ -20,6 +21,7 @@ use portcullis_snapshot::cluster::{Endpoints, HashPolicy};
 use portcullis_snapshot::{Cluster, ClusterId};
 
 use self::destination_rule::{DestinationRules, MergedRule, Written};
+use self::health_check::health_check;
 use self::locality::{Detection, Setting};
 use self::policy::Policy;
 use self::upstream_tls::{Upstream, upstream_tls};
@@ -199,6 +201,11 @@ impl<'a> Builder<'a, '_> {
             };
             upstream_tls(&tls, &upstream, self.objects, self.environment, self.diagnostics)
         });
+        let outlier = policy.outlier_detection();
+        let checks = rule.and_then(|rule| rule.health_check).and_then(|annotation| {
+            let least = outlier.as_ref().map_or(0, |rules| rules.min_health_percent);
+            health_check(annotation, &service.facts.host, least, self.diagnostics)
+        });
         let cluster = Cluster {
             name: Arc::clone(&name),
             service: Arc::clone(&service.facts),
@@ -208,10 +215,10 @@ impl<'a> Builder<'a, '_> {
             balancer: policy.balancer(),
             endpoints: Arc::new(self.endpoints(service, port, &policy, rule, subset)),
             pool: policy.pool_limits(self.mesh),
-            outlier: policy.outlier_detection(),
+            outlier,
             warmup: policy.warmup(),
             transport: policy.transport(protocol),
-            health_check: None,
+            health_check: checks,
         };
         let built = Built {
             cluster: Arc::new(cluster),

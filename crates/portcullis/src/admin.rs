@@ -18,6 +18,7 @@ use std::time::SystemTime;
 use portcullis_control as control;
 use portcullis_snapshot::cell::Reader;
 use portcullis_telemetry::metrics::Metrics;
+use portcullis_traffic::Registry;
 
 pub(crate) use pages::served_certificates;
 pub(crate) use server::{Bound, bind};
@@ -54,6 +55,8 @@ impl Port {
 pub(crate) struct Admin {
     /// The snapshot in force.
     pub(crate) reader: Reader,
+    /// What workers and health checks know of clusters.
+    pub(crate) learned: Arc<Registry>,
     /// What the control plane knows of itself.
     pub(crate) control: Arc<control::Status>,
     /// Every metric.

@@ -13,6 +13,7 @@ use portcullis_telemetry::access_log::Format;
 use portcullis_telemetry::metrics::{
     CertificateExpiry, DiagnosticCount, DropReason, Metrics, Options, SourceLabels,
 };
+use portcullis_traffic::Registry;
 use rustls::server::ServerSessionMemoryCache;
 
 use crate::admin::served_certificates;
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
 pub(crate) struct Gateway {
     /// The snapshot in force.
     pub(crate) reader: Reader,
+    /// What workers and health checks know of clusters.
+    pub(crate) learned: Arc<Registry>,
     /// Every metric.
     pub(crate) metrics: Arc<Metrics>,
     /// What follows the files.
@@ -67,12 +70,13 @@ impl Gateway {
         count_panics(&metrics);
         let log = Arc::new(log_writer(&plan, &metrics)?);
         let (mut publisher, reader) = cell::cell();
+        let learned = Arc::<Registry>::default();
         let config = Config {
             workers: plan.workers,
             log: plan.access_log,
             sink: Arc::clone(&log) as Arc<_>,
             metrics: Arc::clone(&metrics),
-            learned: Arc::default(),
+            learned: Arc::clone(&learned),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             limits: plan.limits,
             compat: plan.compat,
@@ -88,7 +92,7 @@ impl Gateway {
             on_report: Some(count_notices(&metrics)),
         };
         let controller = Controller::start(control, publisher).context("configuration cannot be followed")?;
-        Ok(Self { reader, metrics, controller, dataplane, log })
+        Ok(Self { reader, learned, metrics, controller, dataplane, log })
     }
 
     /// Closes the listeners, lets busy connections finish for up to `limit`, and writes the last log lines.

@@ -1,5 +1,6 @@
 //! Active health checks of a cluster's endpoints.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -45,4 +46,21 @@ pub enum Probe {
         /// `:authority`, and the server name in TLS where that follows the host.
         host: Arc<str>,
     },
+}
+
+/// For people: `GET /healthz of shop.test every 10s within 2s, out after 3, back after 2`.
+impl fmt::Display for HealthCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.probe {
+            Probe::Tcp => f.write_str("connecting")?,
+            Probe::Http { path, host, .. } => write!(f, "GET {path} of {host}")?,
+            Probe::Grpc { service, host } if service.is_empty() => write!(f, "gRPC health of {host}")?,
+            Probe::Grpc { service, host } => write!(f, "gRPC health of {service} at {host}")?,
+        }
+        if let Some(port) = self.port {
+            write!(f, " at port {port}")?;
+        }
+        let (out, back) = (self.unhealthy_threshold, self.healthy_threshold);
+        write!(f, " every {:?} within {:?}, out after {out}, back after {back}", self.interval, self.timeout)
+    }
 }

@@ -39,6 +39,9 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
             write!(out, " tls sni {:?}", tls.sni)?;
         }
         writeln!(out)?;
+        if let Some(check) = &cluster.health_check {
+            writeln!(out, "  checked by {check}")?;
+        }
         for endpoint in &cluster.endpoints.all {
             let health = if endpoint.healthy { "" } else { " unhealthy" };
             writeln!(out, "  {} weight {}{health}", endpoint.address, endpoint.weight)?;

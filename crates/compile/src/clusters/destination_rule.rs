@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use portcullis_api::DestinationRule;
+use portcullis_api::health_check::HEALTH_CHECK;
 use portcullis_api::networking::{Subset, TrafficPolicy, WorkloadSelector};
 
 use crate::environment::Environment;
@@ -37,6 +38,8 @@ pub(crate) struct MergedRule<'a> {
     pub(crate) policy: Option<Written<'a, TrafficPolicy>>,
     /// Subsets of all of them by name; of two with one name the first.
     pub(crate) subsets: Vec<(usize, Written<'a, Subset>)>,
+    /// The annotation of the first rule that has it.
+    pub(crate) health_check: Option<Written<'a, str>>,
     selector: Option<&'a WorkloadSelector>,
     /// As written: nothing is for everyone, and yet not the same as `*`.
     export_to: BTreeSet<String>,
@@ -44,19 +47,19 @@ pub(crate) struct MergedRule<'a> {
 
 /// A part of a rule, with the rule.
 #[derive(Debug)]
-pub(crate) struct Written<'a, T> {
+pub(crate) struct Written<'a, T: ?Sized> {
     pub(crate) value: &'a T,
     pub(crate) rule: &'a DestinationRule,
 }
 
 // Derives would ask for `T: Clone`, which a reference does not need.
-impl<T> Clone for Written<'_, T> {
+impl<T: ?Sized> Clone for Written<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Written<'_, T> {}
+impl<T: ?Sized> Copy for Written<'_, T> {}
 
 impl<'a> DestinationRules<'a> {
     pub(crate) fn new(objects: &'a Objects, gateway: &'a Environment) -> Self {
@@ -184,8 +187,14 @@ impl<'a> Index<'a> {
 impl<'a> MergedRule<'a> {
     fn new(rule: &'a DestinationRule, export_to: BTreeSet<String>) -> Self {
         let policy = rule.spec.traffic_policy.as_ref().map(|value| Written { value, rule });
-        let mut merged =
-            Self { policy, subsets: Vec::new(), selector: rule.spec.workload_selector.as_ref(), export_to };
+        let health_check = rule.meta.annotations.get(HEALTH_CHECK);
+        let mut merged = Self {
+            policy,
+            subsets: Vec::new(),
+            health_check: health_check.map(|text| Written { value: text.as_str(), rule }),
+            selector: rule.spec.workload_selector.as_ref(),
+            export_to,
+        };
         let subsets = rule.spec.subsets.iter().enumerate();
         let subsets: Vec<_> = subsets.map(|(at, value)| (at, Written { value, rule })).collect();
         merged.add_subsets(&subsets);
@@ -194,6 +203,7 @@ impl<'a> MergedRule<'a> {
 
     fn merge(&mut self, younger: &Self) {
         self.policy = self.policy.or(younger.policy);
+        self.health_check = self.health_check.or(younger.health_check);
         self.add_subsets(&younger.subsets);
     }
 

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 use portcullis_dataplane::Bind;
+use portcullis_snapshot::cluster::Address;
 use portcullis_snapshot::listener::{ChainTls, Listener, ListenerKey};
 use portcullis_snapshot::text as snapshot_text;
 use portcullis_snapshot::tls::CertificateInfo;
@@ -44,7 +45,7 @@ impl Admin {
         match page {
             "/" | "/help" => text(StatusCode::OK, INDEX),
             "/config_dump" => self.config_dump(),
-            "/clusters" => json_page(&clusters(&self.reader.current())),
+            "/clusters" => json_page(&self.clusters()),
             "/listeners" => json_page(&self.listeners()),
             "/certs" => json_page(&certificates(&self.reader.current())),
             "/diagnostics" => self.diagnostics(as_json),
@@ -59,6 +60,17 @@ impl Admin {
         let mut out = String::new();
         self.metrics.render(SystemTime::now(), &mut out);
         with_type(StatusCode::OK, metrics::CONTENT_TYPE, out)
+    }
+
+    fn clusters(&self) -> Value {
+        let mut out = BTreeMap::new();
+        self.learned.each(|name, shared| {
+            out.insert(name.to_owned(), Out { ejected: shared.ejected(), failing: shared.failing() });
+        });
+        let snapshot = self.reader.current();
+        let mut facts =
+            |cluster: &Cluster| cluster_facts(cluster, &out.remove(&*cluster.name).unwrap_or_default());
+        snapshot.clusters.iter().map(|cluster| facts(cluster)).collect()
     }
 
     fn config_dump(&self) -> Answer {
@@ -151,16 +163,21 @@ fn certificates(snapshot: &Snapshot) -> Value {
     facts.map(|facts| serde_json::to_value(facts).unwrap_or_default()).collect()
 }
 
-fn clusters(snapshot: &Snapshot) -> Value {
-    snapshot.clusters.iter().map(|cluster| cluster_facts(cluster)).collect()
+/// The endpoints of a cluster that get no requests now.
+#[derive(Default)]
+struct Out {
+    ejected: Vec<Address>,
+    failing: Vec<Address>,
 }
 
-fn cluster_facts(cluster: &Cluster) -> Value {
+fn cluster_facts(cluster: &Cluster, out: &Out) -> Value {
     let endpoint = |endpoint: &std::sync::Arc<portcullis_snapshot::cluster::Endpoint>| {
         json!({
             "address": endpoint.address.to_string(),
             "weight": endpoint.weight,
             "healthy": endpoint.healthy,
+            "ejected": out.ejected.contains(&endpoint.address),
+            "failingHealthChecks": out.failing.contains(&endpoint.address),
             "locality": endpoint.locality,
             "workload": endpoint.workload.name,
         })
@@ -172,6 +189,7 @@ fn cluster_facts(cluster: &Cluster) -> Value {
         "protocol": format!("{:?}", cluster.protocol),
         "tls": cluster.tls.is_some(),
         "balancer": format!("{:?}", cluster.balancer),
+        "healthCheck": cluster.health_check.as_ref().map(ToString::to_string),
         "endpoints": cluster.endpoints.all.iter().map(endpoint).collect::<Vec<_>>(),
     })
 }

@@ -67,6 +67,7 @@ pub(crate) fn serve(runtime: &Runtime, serve: Serve) -> anyhow::Result<Exit> {
     let life = Life::new(gateway.dataplane.status_source());
     let admin = Arc::new(Admin {
         reader: gateway.reader.clone(),
+        learned: Arc::clone(&gateway.learned),
         control: Arc::clone(gateway.controller.status()),
         metrics: Arc::clone(&gateway.metrics),
         life: Arc::clone(&life),

@@ -73,6 +73,7 @@ impl<'a> Builder<'_, 'a> {
         let service = match first.role {
             Role::Http => {
                 let servers: Vec<&Server<'a>> = servers.iter().collect();
+                self.report_idle_grpc_web(&servers);
                 ChainService::Http(Arc::new(self.table(format!("http.{}", key.port), &servers)))
             }
             _ => self.tcp(first)?,
@@ -184,6 +185,23 @@ impl<'a> Builder<'_, 'a> {
                 .to_owned(),
             "use mode PASSTHROUGH, or channel_binding=disable in the clients".to_owned(),
         );
+    }
+
+    /// One server decides about gRPC-Web for all of its port: the first.
+    fn report_idle_grpc_web(&mut self, servers: &[&Server<'_>]) {
+        let Some((first, others)) = servers.split_first() else { return };
+        for server in others.iter().filter(|server| server.is_grpc_web() && !first.is_grpc_web()) {
+            self.diagnostics.report(
+                Code::NeverApplies,
+                server.subject(),
+                server.field("port.protocol"),
+                format!(
+                    "gRPC-Web is not translated here: {} comes first on this port and decides",
+                    first.place()
+                ),
+                "declare GRPC-WEB there, or give it a port of its own",
+            );
+        }
     }
 
     fn report_without_route(&mut self, server: &Server<'_>, kind: &str) {

@@ -84,13 +84,15 @@ pub(crate) fn route_table(
     if servers.iter().any(|server| server.role == Role::Http) {
         report_challenges(&drafts, bindings, maker);
     }
+    // The first server of a port decides for all of them (Istio's `buildGatewayConnectionManager`).
+    let grpc_web = servers.first().is_some_and(|server| server.is_grpc_web());
     let mut hosts = HostIndex::default();
     for (host, draft) in drafts {
         let done = Arc::new(draft.finish(&host));
         // The keys of a map are distinct, so none is refused.
         let _ = hosts.insert(&host, done);
     }
-    RouteTable { name: name.into(), hosts, left_out: left_out.finish() }
+    RouteTable { name: name.into(), hosts, grpc_web, left_out: left_out.finish() }
 }
 
 /// Entries without a route, by VirtualService and Gateway, with the hosts they would have served.

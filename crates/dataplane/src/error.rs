@@ -44,6 +44,9 @@ pub(crate) enum ClientError {
     /// The request body breaks its framing.
     #[error("http1.codec_error")]
     Body,
+    /// The body of a gRPC-Web request in text form is no base64.
+    #[error("grpc_base_64_decode_failed")]
+    GrpcWebText,
 }
 
 /// The configuration leads nowhere.

@@ -5,5 +5,6 @@ pub(crate) mod cors;
 pub(crate) mod fault;
 pub(crate) mod format;
 pub(crate) mod forwarded;
+pub(crate) mod grpc_web;
 pub(crate) mod headers;
 pub(crate) mod redirect;

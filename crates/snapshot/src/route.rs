@@ -23,6 +23,8 @@ pub struct RouteTable {
     pub name: Arc<str>,
     /// Virtual hosts by host pattern.
     pub hosts: HostIndex<Arc<VirtualHost>>,
+    /// Whether gRPC-Web is translated to gRPC and back.
+    pub grpc_web: bool,
     /// Match entries that take no part here, for those who ask why; never looked at by a request.
     pub left_out: Vec<LeftOut>,
 }

@@ -83,7 +83,8 @@ fn write_chain(out: &mut String, snapshot: &Snapshot, chain: &FilterChain) -> fm
 }
 
 fn write_table(out: &mut String, snapshot: &Snapshot, table: &RouteTable) -> fmt::Result {
-    writeln!(out, "    routes {}", table.name)?;
+    let web = if table.grpc_web { ", gRPC-Web translated" } else { "" };
+    writeln!(out, "    routes {}{web}", table.name)?;
     for (pattern, host) in table.hosts.sorted() {
         let redirect = if host.require_tls { " (https only)" } else { "" };
         writeln!(out, "      host {pattern}{redirect}")?;

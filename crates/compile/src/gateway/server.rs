@@ -134,6 +134,11 @@ impl<'a> Server<'a> {
         self.spec.tls.as_ref().is_some_and(|tls| tls.https_redirect == Some(true))
     }
 
+    /// Whether it is declared for gRPC-Web.
+    pub(crate) fn is_grpc_web(&self) -> bool {
+        ["grpc-web", "grpcweb"].iter().any(|name| self.spec.port.protocol.eq_ignore_ascii_case(name))
+    }
+
     /// The server names its chain is chosen by; `*` alone when one of its hosts is `*`, which lifts the
     /// condition for the whole chain.
     pub(crate) fn server_names(&self) -> Vec<&str> {
@@ -321,10 +326,6 @@ impl Reader<'_, '_> {
         }
         if port.target_port.is_some() {
             self.report(Code::SchemaValidationError, "port.targetPort", "has no meaning here", "remove it");
-        }
-        if ["grpc-web", "grpcweb"].iter().any(|name| port.protocol.eq_ignore_ascii_case(name)) {
-            let message = "requests are passed on as they are: translation to gRPC is not honoured yet";
-            self.report(Code::FieldNotHonoured, "port.protocol", message, "");
         }
         let redirects = self.spec.tls.as_ref().and_then(|tls| tls.https_redirect);
         if !self.role_is_plain() && redirects == Some(true) {

@@ -9,6 +9,7 @@ use ::h2::{RecvStream, SendStream};
 use bytes::Bytes;
 use portcullis_snapshot::Headers;
 
+use crate::filter::grpc_web::Translation;
 use crate::http::h1::body::{BodyError, Decoder, Frame};
 use crate::http::h1::encode::BodyWriter;
 use crate::http::h1::io::{Reader, Writer};
@@ -33,6 +34,15 @@ pub(crate) enum Body {
         /// so that a slow receiver holds back the sender.
         credit: usize,
     },
+    /// One that becomes another on its way.
+    Translated(Box<Translated>),
+}
+
+/// A body and what is done to it.
+pub(crate) struct Translated {
+    body: Body,
+    translation: Translation,
+    ended: bool,
 }
 
 /// Gives the pieces of a body.
@@ -53,6 +63,7 @@ impl Source for Body {
                 frame => Poll::Ready(frame),
             },
             Self::H2 { stream, credit } => poll_h2(stream, credit, cx),
+            Self::Translated(translated) => translated.poll_frame(cx),
         }
     }
 
@@ -61,7 +72,42 @@ impl Source for Body {
             Self::Empty => true,
             Self::H1 { decoder, .. } => decoder.is_done(),
             Self::H2 { stream, .. } => stream.is_end_stream(),
+            Self::Translated(translated) => translated.is_end(),
         }
+    }
+}
+
+impl Source for Translated {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let translated = match ready!(self.body.poll_frame(cx)) {
+                Some(Ok(Frame::Data(data))) => self.translation.data(data),
+                Some(Ok(Frame::Trailers(trailers))) => {
+                    self.ended = true;
+                    match self.translation.trailers(&trailers) {
+                        Some(frame) => Some(frame),
+                        None => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.ended = true;
+                    self.translation.end()
+                }
+            };
+            match translated {
+                Some(data) if data.is_empty() => {}
+                Some(data) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
+                None => return Poll::Ready(Some(Err(BodyError::NotBase64))),
+            }
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.ended || (self.body.is_end() && self.translation.is_empty())
     }
 }
 
@@ -91,6 +137,19 @@ fn poll_h2(
 }
 
 impl Body {
+    /// This body, translated on its way.
+    pub(crate) fn translated(self, translation: Translation) -> Self {
+        Self::Translated(Box::new(Translated { body: self, translation, ended: false }))
+    }
+
+    /// The body as it comes from its peer.
+    pub(crate) fn untranslated(self) -> Self {
+        match self {
+            Self::Translated(translated) => translated.body,
+            body => body,
+        }
+    }
+
     /// Ready when the peer that sends this body has gone away, after the body itself has been read.
     /// Bytes of a pipelined request are left alone; while there are any, nothing is noticed.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -101,6 +160,7 @@ impl Body {
                     Ok(_) => Poll::Pending,
                 }
             }
+            Self::Translated(translated) => translated.body.poll_gone(cx),
             _ => Poll::Pending,
         }
     }

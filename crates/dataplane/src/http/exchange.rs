@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::connection::{Connection, Scope};
 use crate::error::ClientError;
-use crate::filter::cookie;
+use crate::filter::{cookie, grpc_web};
 use crate::http::body::{Body, Sink};
 use crate::http::h1::head::Version;
 use crate::http::h1::io::Writer;
@@ -75,6 +75,8 @@ pub(crate) struct Exchange {
     pub(crate) hash: Option<u64>,
     /// A cookie to set for it.
     pub(crate) cookie: Option<cookie::Generated>,
+    /// What is translated, where the request is gRPC-Web and the port is for it.
+    pub(crate) grpc_web: Option<grpc_web::Forms>,
     /// The route that matched, by virtual host and position: routes live in the pinned snapshot.
     pub(crate) matched: Option<Matched>,
 }
@@ -191,6 +193,7 @@ pub(crate) async fn run(
         origin: None,
         hash: None,
         cookie: None,
+        grpc_web: None,
         matched: None,
     });
     pipeline::run(exchange, body, responder).await

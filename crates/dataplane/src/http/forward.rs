@@ -25,6 +25,7 @@ use portcullis_traffic::breaker::{Permit, Resource};
 use portcullis_traffic::retry::{self, Decision, Outcome, ResponseFacts};
 
 use crate::error::{Error, RouteError, UpstreamError};
+use crate::filter::grpc_web::Translation;
 use crate::http::body::Body;
 use crate::http::exchange::{Exchange, Finished};
 use crate::http::message::{Responder, Response};
@@ -57,6 +58,10 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
     exchange.record.inner.cluster = Some(Arc::clone(&cluster));
     let bounds = prepare::request(&mut exchange, forward, destination);
     let limit = exchange.worker().config.limits.retry_buffer;
+    let body = match exchange.grpc_web.and_then(Translation::of_request) {
+        Some(translation) => body.translated(translation),
+        None => body,
+    };
     let body = Replay::new(body, if forward.retry.attempts > 0 { limit } else { 0 }, limit);
     Journey { exchange, forward, destination, upstream, bounds, retries: 0, stale: 0 }
         .travel(body, responder)

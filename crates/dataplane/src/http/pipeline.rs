@@ -9,7 +9,7 @@ use portcullis_snapshot::{RouteTable, VirtualHost};
 use portcullis_telemetry::record::Reason;
 
 use crate::error::{ClientError, Error, RouteError};
-use crate::filter::{cors, fault, forwarded, redirect};
+use crate::filter::{cors, fault, forwarded, grpc_web, redirect};
 use crate::http::body::Body;
 use crate::http::exchange::{Exchange, Finished, Matched, target};
 use crate::http::forward;
@@ -40,6 +40,10 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     normalize(exchange)?;
     // What a client may not say about itself goes, what the gateway knows comes: routes may match it.
     forwarded::sanitize(exchange);
+    // Who speaks gRPC-Web is answered in it from here on, whatever comes of the request.
+    if table(exchange).is_some_and(|table| table.grpc_web) {
+        exchange.grpc_web = grpc_web::recognise(&exchange.request.headers);
+    }
     // The virtual host is final: no matching route inside it is a 404, never a wider host.
     let host = virtual_host(exchange)?;
     // httpsRedirect stands before every route of the host.
@@ -47,6 +51,11 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
         return Ok(Some(redirect::to_https(exchange)));
     }
     find_route(exchange, host)?;
+    // Routes are found by what the client says; everything behind them sees gRPC.
+    if exchange.grpc_web.is_some() {
+        grpc_web::on_request(&mut exchange.request.headers);
+        exchange.record.inner.grpc = true;
+    }
     let Some(matched) = exchange.matched.clone() else { return Err(RouteError::NotFound.into()) };
     let route = matched.route();
     // Injected faults come before CORS and the router; they are not counted in any timeout.

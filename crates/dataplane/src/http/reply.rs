@@ -7,7 +7,7 @@ use portcullis_telemetry::details::Details;
 use portcullis_telemetry::flags::Flag;
 
 use crate::error::{ClientError, Error, RouteError, UpstreamError};
-use crate::filter::headers as operations;
+use crate::filter::{grpc_web, headers as operations};
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::exchange::{Exchange, Finished};
 use crate::http::h1::body::BodyError;
@@ -109,6 +109,11 @@ pub(crate) fn client_error(error: ClientError) -> Reply {
             Reply::new(408, "request header timeout", Details::REQUEST_HEADER_TIMEOUT)
         }
         ClientError::Body => protocol_error(400, "Bad Request", Details::HTTP1_CODEC_ERROR),
+        ClientError::GrpcWebText => Reply::new(
+            400,
+            "Bad gRPC-web request, invalid base64 data.",
+            Details::new("grpc_base_64_decode_failed"),
+        ),
     }
 }
 
@@ -161,7 +166,7 @@ pub(crate) async fn send(
     if let Some(flag) = reply.flag {
         record.flags.set(flag);
     }
-    if record.grpc {
+    if record.grpc && exchange.grpc_web.is_none() {
         to_grpc(&mut reply);
         exchange.record.inner.grpc_status =
             reply.headers.first_str("grpc-status").and_then(|text| text.parse().ok());
@@ -170,6 +175,13 @@ pub(crate) async fn send(
     if !reply.untouched {
         operations::on_response(&exchange, &mut response);
         restore_length(&mut response, &reply.body);
+    }
+    if let Some(forms) = exchange.grpc_web
+        && grpc_web::on_response(forms, &mut response)
+        && !reply.body.is_empty()
+    {
+        grpc_web::explain(&mut response, &reply.body);
+        reply.body = Bytes::new();
     }
     overwrite_own(&mut response, &exchange.worker().date());
     // The rest of the request would have to be read before the connection could be used again.
@@ -224,15 +236,10 @@ pub(crate) fn head_size(response: &Response) -> u64 {
 /// gRPC over HTTP: status 200, trailers only, the HTTP status mapped (gRPC "HTTP to gRPC Status
 /// Code Mapping").
 fn to_grpc(reply: &mut Reply) {
-    let code = match reply.status {
-        200..=299 if reply.body.is_empty() => return,
-        400 => "13",
-        401 => "16",
-        403 => "7",
-        404 => "12",
-        429 | 502 | 503 | 504 => "14",
-        _ => "2",
-    };
+    if (200..=299).contains(&reply.status) && reply.body.is_empty() {
+        return;
+    }
+    let code = grpc_code(reply.status);
     reply.headers.append("content-type", "application/grpc");
     reply.headers.append("grpc-status", code);
     if !reply.body.is_empty() {
@@ -242,8 +249,20 @@ fn to_grpc(reply: &mut Reply) {
     reply.body = Bytes::new();
 }
 
+/// The gRPC status that stands for an HTTP status (gRPC "HTTP to gRPC Status Code Mapping").
+pub(crate) fn grpc_code(status: u16) -> &'static str {
+    match status {
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502 | 503 | 504 => "14",
+        _ => "2",
+    }
+}
+
 /// `grpc-message` is percent-encoded outside printable ASCII (gRPC over HTTP/2, "Responses").
-fn percent_encoded(text: &[u8]) -> String {
+pub(crate) fn percent_encoded(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for &byte in text {
         if (0x20..=0x7e).contains(&byte) && byte != b'%' {

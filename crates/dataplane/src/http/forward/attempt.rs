@@ -357,6 +357,7 @@ impl Waiting {
 fn client_event(error: &crate::http::h1::body::BodyError) -> Event {
     match error {
         crate::http::h1::body::BodyError::Malformed => Event::Client(ClientError::Body),
+        crate::http::h1::body::BodyError::NotBase64 => Event::Client(ClientError::GrpcWebText),
         _ => Event::Gone,
     }
 }

@@ -337,7 +337,7 @@ impl Shadow {
         }
         match lease {
             Lease::H1(connection) => {
-                over_h1(&self.upstream, &self.request, *connection, content, &picked).await
+                over_h1(&self.upstream, &self.request, *connection, content, &picked).await;
             }
             Lease::H2(lease) => over_h2(&self.request, self.scheme, lease, content, &picked).await,
         }

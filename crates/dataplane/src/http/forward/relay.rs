@@ -13,9 +13,11 @@ use super::attempt::{Answer, Carrier};
 use super::replay::Replay;
 use super::timers::Timers;
 use crate::error::UpstreamError;
+use crate::filter::grpc_web::{self, Translation};
 use crate::filter::{cookie, cors, headers as operations};
 use crate::http::body::{Body, Pump, PumpError, Sink, Source as _};
 use crate::http::exchange::{Exchange, Finished};
+use crate::http::h1::body::Frame;
 use crate::http::h1::io::join;
 use crate::http::message::{Follows, Responder, Response};
 use crate::http::reply;
@@ -32,9 +34,12 @@ pub(super) async fn run(
 ) -> Finished {
     let Journey { mut exchange, destination, upstream, .. } = journey;
     // The request counts as one in progress until its response has ended.
-    let Answer { head, mut upload, content, carrier, admitted } = answer;
+    let Answer { head, mut upload, mut content, carrier, admitted } = answer;
     upload.source.settle();
-    let response = finish_head(&mut exchange, destination, head, &timers);
+    let mut response = finish_head(&mut exchange, destination, head, &timers);
+    if let Some(forms) = exchange.grpc_web {
+        content = to_grpc_web(forms, &mut response, content, &mut timers).await;
+    }
     timers.answered();
     // A stream may outlive many generations; nothing of this one is asked for any more.
     exchange.scope = exchange.worker().nowhere.clone();
@@ -74,6 +79,35 @@ pub(super) async fn run(
     }
     exchange.record.settled = true;
     give_back(&upstream, carrier, upload, download, &exchange)
+}
+
+/// The response as gRPC-Web. An answer that is no gRPC becomes a message; what it has beyond the bound, or what does not
+/// come in time, is left behind, and its connection with it.
+async fn to_grpc_web(
+    forms: grpc_web::Forms,
+    response: &mut Response,
+    mut content: Body,
+    timers: &mut Timers,
+) -> Body {
+    let is_foreign = grpc_web::on_response(forms, response);
+    if content.is_end() {
+        return content;
+    }
+    if !is_foreign {
+        return content.translated(Translation::of_response(forms));
+    }
+    let mut message = BytesMut::new();
+    while message.len() < grpc_web::MAX_MESSAGE {
+        let piece = poll_fn(|cx| match timers.poll(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => content.poll_frame(cx),
+        });
+        let Some(Ok(Frame::Data(data))) = piece.await else { break };
+        message.extend_from_slice(&data);
+    }
+    message.truncate(grpc_web::MAX_MESSAGE);
+    grpc_web::explain(response, &message);
+    Body::Empty
 }
 
 /// The response head as the client gets it.
@@ -215,7 +249,7 @@ fn give_back(
 ) -> Finished {
     let upload_done = upload.is_done();
     let (request_body, upstream_sink) = (upload.source.into_live(), upload.sink);
-    let (content, mut sink) = (download.source, download.sink);
+    let (content, mut sink) = (download.source.untranslated(), download.sink);
     if let (
         Carrier::H1 { key, served, local, slot, reusable: true },
         Body::H1 { reader, decoder },

@@ -61,9 +61,9 @@ impl Replay {
         }
     }
 
-    /// The body itself.
+    /// The body itself, as the client sends it.
     pub(crate) fn into_live(self) -> Body {
-        self.live
+        self.live.untranslated()
     }
 
     /// Gives mirrors their share of what has come from the client.

@@ -36,6 +36,9 @@ pub(crate) enum BodyError {
     /// The connection failed.
     #[error("connection failed: {0}")]
     Io(#[from] io::Error),
+    /// A body in gRPC-Web's text form is no base64.
+    #[error("grpc_base_64_decode_failed")]
+    NotBase64,
     /// The HTTP/2 stream or connection failed.
     #[error("stream failed: {0}")]
     Http2(#[from] h2::Error),

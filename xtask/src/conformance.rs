@@ -1,10 +1,12 @@
-//! The behaviour recorded from a real Istio gateway, replayed against the built binary.
+//! The behaviour recorded from a real Istio gateway, replayed against the built binary; and the verdicts of its API
+//! server and webhook, put to `check` (`validation`).
 //!
 //! Known gaps stand in a checked-in list that may only shrink: a failing case that is not listed fails the
 //! run, and so does a listed case that passes. Another list holds the settings that single cases need.
 
 mod gaps;
 mod settings;
+mod validation;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,14 +72,20 @@ pub(crate) fn run_cases(options: &Options) -> Result<Tally> {
     if names.is_empty() {
         return Ok(Tally::default());
     }
-    step(&format!("{} recorded cases", names.len()));
     let list = |name: &str| fs::read_to_string(cases_root().join("..").join(name)).unwrap_or_default();
     let lists = Lists {
         gaps: Gaps::parse(&list("istio-gaps.txt"))?,
         settings: Settings::parse(&list("istio-settings.txt"))?,
     };
-    let mut report = play(options, &names, &lists.settings)?;
-    play_again(&mut report, &lists, options)?;
+    run(cargo().args(["build", "--release", "--package", "portcullis"]).current_dir(root()))?;
+    let (verdicts, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| validation::is_one(name));
+    let mut report = Report { cases: Vec::new() };
+    if !names.is_empty() {
+        step(&format!("{} recorded cases", names.len()));
+        report = play(options, &names, &lists.settings)?;
+        play_again(&mut report, &lists, options)?;
+    }
+    report.cases.extend(validation::replay(&verdicts, options.jobs)?);
     judge(&report, &lists)
 }
 
@@ -134,24 +142,18 @@ fn play_again(report: &mut Report, lists: &Lists, options: &Options) -> Result<(
     Ok(())
 }
 
-/// Builds the gateway, runs the runner, reads its report.
+/// Runs the runner, reads its report.
 fn replay(options: &Options, variables: &Variables) -> Result<Report> {
-    let workspace = Workspace::load()?;
-    let python = setup::python()?;
-    run(cargo().args(["build", "--release", "--package", "portcullis"]).current_dir(root()))?;
-
-    let folder = workspace.target.join("conformance");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let folder = reports()?;
     let report = folder.join("report.json");
     if report.exists() {
         fs::remove_file(&report).context("removing the last report")?;
     }
-    let gateway = GATEWAY.replace("{binary}", &workspace.target.join("release/portcullis").to_string_lossy());
-    let jobs = options.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-    let mut runner = Command::new(python);
+    let gateway = GATEWAY.replace("{binary}", &gateway_binary()?.to_string_lossy());
+    let mut runner = Command::new(setup::python()?);
     runner.envs(variables.iter().map(|(name, value)| (name, value)));
     runner.arg("-B").arg(cases_root().join("runner.py"));
-    runner.args(["--gateway", &gateway, "--filter", &options.filter, "--jobs", &jobs.to_string()]);
+    runner.args(["--gateway", &gateway, "--filter", &options.filter, "--jobs", &jobs(options.jobs)]);
     runner.arg("--json").arg(&report).arg("--logs").arg(folder.join("logs"));
     if options.verbose {
         runner.arg("-v");
@@ -160,6 +162,23 @@ fn replay(options: &Options, variables: &Variables) -> Result<Report> {
     runner.status().context("starting the runner")?;
     let text = fs::read_to_string(&report).context("the runner left no report")?;
     serde_json::from_str(&text).context("reading the runner's report")
+}
+
+/// The built gateway.
+fn gateway_binary() -> Result<PathBuf> {
+    Ok(Workspace::load()?.target.join("release/portcullis"))
+}
+
+/// Where the runner leaves its reports.
+fn reports() -> Result<PathBuf> {
+    let folder = Workspace::load()?.target.join("conformance");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Cases side by side: as asked for, or one for each core.
+fn jobs(asked: Option<usize>) -> String {
+    asked.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)).to_string()
 }
 
 /// Compares what happened with what is listed, area by area.
@@ -184,7 +203,8 @@ fn judge(report: &Report, lists: &Lists) -> Result<Tally> {
             Verdict::KnownGap => tally.skipped += 1,
             Verdict::Broken => {
                 tally.failed += 1;
-                loud(&format!("{}: fails and is no known gap", case.case));
+                let why = case.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+                loud(&format!("{}: fails and is no known gap{why}", case.case));
             }
             Verdict::Closed => {
                 tally.failed += 1;
@@ -212,9 +232,12 @@ fn share(name: &str, tally: Tally) -> String {
 
 /// Areas that wait for the security kinds.
 fn is_later(case: &str) -> bool {
-    ["authz-", "jwt-"].iter().any(|area| case.starts_with(area))
+    ["authz-", "jwt-", "validation/authorizationpolicy/", "validation/requestauthentication/"]
+        .iter()
+        .any(|area| case.starts_with(area))
 }
 
+/// Every case: behaviour by its folder's name, verdicts as `validation` names them.
 fn case_names() -> Result<Vec<String>> {
     let folder = cases_root().join("cases");
     let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
@@ -225,6 +248,7 @@ fn case_names() -> Result<Vec<String>> {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }
+    names.extend(validation::names()?);
     names.sort();
     Ok(names)
 }

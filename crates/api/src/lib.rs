@@ -5,6 +5,7 @@
 //! - [`Object`], [`Resource`], [`Meta`]: what all of them have in common.
 //! - [`load()`]: text to objects, and [`Finding`]s for what could not be read.
 //! - [`health_check`]: what an annotation of a DestinationRule says about active health checks.
+//! - [`route_test`]: requests with what is expected of them, written beside the resources.
 //! - [`schema`]: every field with its type and meaning, and the custom resource definitions, derived from the types.
 //!
 //! The crate depends on no clock, no file and no network.
@@ -18,6 +19,7 @@ pub mod mesh;
 mod meta;
 pub mod networking;
 mod object;
+pub mod route_test;
 pub mod schema;
 mod timestamp;
 pub mod wire;

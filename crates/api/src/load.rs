@@ -16,6 +16,7 @@ mod object;
 mod parse;
 mod path;
 mod report;
+mod route_test;
 mod scalar;
 mod split;
 mod suggest;
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 pub use parse::{MAX_DEPTH, MAX_EXPANSION};
 pub use report::MAX_FINDINGS;
+pub use route_test::route_tests;
 
 use crate::finding::{Code, Finding};
 use crate::object::Object;
@@ -127,6 +129,9 @@ impl Loader {
 
     fn flatten(&mut self, mut node: Node, document: u32) {
         self.report.object = None;
+        if route_test::is_one(&node) {
+            return;
+        }
         let Some(kind) = node.entry("kind").and_then(Node::text).map(str::to_owned) else {
             return self.no_object(&node);
         };

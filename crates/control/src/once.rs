@@ -50,6 +50,27 @@ pub fn read(paths: &[PathBuf], texts: Vec<(&str, String)>) -> io::Result<Read> {
     Ok(Read { objects, notices, files: store.files(), named: referenced.files() })
 }
 
+/// The text of every file below `paths`, as [`read`] finds them, by name.
+///
+/// # Errors
+/// When a path does not exist or a file cannot be read.
+pub fn texts(paths: &[PathBuf]) -> io::Result<Vec<(Arc<str>, String)>> {
+    let mut source = FileSource::new(paths, SettleTimes::DEFAULT)?;
+    let mut texts = Vec::new();
+    for Update { source, change } in source.collect(Instant::now()) {
+        match change {
+            Change::Text(text) => texts.push((source, text)),
+            Change::Unreadable(reason) => return Err(io::Error::other(format!("{source}: {reason}"))),
+            Change::Gone => {}
+        }
+    }
+    if let Some((name, reason)) = source.unreachable().next() {
+        return Err(io::Error::other(format!("{name}: {reason}")));
+    }
+    texts.sort();
+    Ok(texts)
+}
+
 impl Read {
     /// Number of notices at least as bad as `severity`.
     #[must_use]

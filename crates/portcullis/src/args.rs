@@ -3,6 +3,7 @@
 mod demo;
 mod inspect;
 mod run;
+mod test;
 mod values;
 mod workload;
 
@@ -13,6 +14,7 @@ pub(crate) use inspect::{CheckArgs, ExplainArgs};
 #[cfg(test)]
 pub(crate) use run::PortArgs;
 pub(crate) use run::RunArgs;
+pub(crate) use test::{TestArgs, TestFormat};
 pub(crate) use values::{Label, Listen, MappedPort, ProxyMode, ProxyPort, Range};
 pub(crate) use workload::{WorkloadArgs, expect_header};
 
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Print the way a request would take, and why
     Explain(ExplainArgs),
+    /// Ask what is written in route tests, and compare
+    Test(TestArgs),
     /// Print the custom resource definitions of the kinds that are read, as YAML
     Crds,
     /// Print version and build

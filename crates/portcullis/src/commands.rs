@@ -6,5 +6,6 @@ pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod offline;
 pub(crate) mod run;
+pub(crate) mod test;
 mod unite;
 pub(crate) mod version;

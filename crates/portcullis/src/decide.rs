@@ -3,7 +3,9 @@
 //! The look-ups are those of the data plane (`portcullis_snapshot`); what is added here is the account of
 //! what was looked at. `explain` and the admin port print the same [`Decision`].
 
+mod elsewhere;
 mod facts;
+mod headers;
 mod outcome;
 mod print;
 
@@ -14,18 +16,38 @@ use portcullis_snapshot::route::{RouteTable, VirtualHost};
 use portcullis_snapshot::tls::CertificateInfo;
 use portcullis_snapshot::{FilterChain, Listener, Snapshot, path};
 
-pub(crate) use facts::Decision;
+pub(crate) use facts::{Decision, DestinationFacts, ForwardFacts, Outcome, Rule};
+pub(crate) use headers::{HeaderChange, Operation, Side};
 
 use crate::question::{Kind, Question, Request, server_name};
-use facts::{CertificateFacts, ChainFacts, ListenerFacts, Outcome, Rule};
+use facts::{CertificateFacts, ChainFacts, LeftOutEntry, ListenerFacts};
 
 /// Rules told one by one; of a longer list only the beginning and the winner are shown.
 const MAX_RULES: usize = 200;
 
+/// Match entries that take no part, told one by one.
+const MAX_LEFT_OUT: usize = 50;
+
 /// Answers `question` from `snapshot`.
 pub(crate) fn decide(snapshot: &Snapshot, question: &Question) -> Decision {
+    walk(snapshot, question, Certificates::AsTheyAre)
+}
+
+/// As [`decide`], as if every certificate were there: Secrets are rarely kept beside the resources that name them.
+pub(crate) fn decide_route(snapshot: &Snapshot, question: &Question) -> Decision {
+    walk(snapshot, question, Certificates::TakenForGranted)
+}
+
+/// What to think of TLS whose certificate cannot be had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certificates {
+    AsTheyAre,
+    TakenForGranted,
+}
+
+fn walk(snapshot: &Snapshot, question: &Question, certificates: Certificates) -> Decision {
     let mut decision = Decision::new(question);
-    decision.outcome = Walk { snapshot, question, decision: &mut decision }.listener();
+    decision.outcome = Walk { snapshot, question, certificates, decision: &mut decision }.listener();
     decision.routed = decision.outcome.is_routed();
     decision
 }
@@ -39,6 +61,7 @@ pub(crate) fn certificate_facts(certificate: &CertificateInfo) -> impl serde::Se
 struct Walk<'a, 'd> {
     snapshot: &'a Snapshot,
     question: &'a Question,
+    certificates: Certificates,
     decision: &'d mut Decision,
 }
 
@@ -48,6 +71,7 @@ impl<'a> Walk<'a, '_> {
         let Some(listener) = find_listener(self.snapshot, port) else {
             let open = self.snapshot.listeners.iter().map(|listener| declared(listener).to_string());
             let open = open.collect::<Vec<_>>();
+            self.note_elsewhere();
             return Outcome::refused(match open.as_slice() {
                 [] => format!("nothing listens on port {port}: no Gateway opens any port"),
                 open => format!("nothing listens on port {port}; open ports: {}", open.join(", ")),
@@ -70,7 +94,7 @@ impl<'a> Walk<'a, '_> {
     fn tls(&mut self, listener: &'a Listener, sni: Option<&str>) -> Outcome {
         if listener.tls.is_empty() {
             return match &listener.plain {
-                Some(chain) if matches!(chain.service, ChainService::Tcp(_)) => self.chain(chain),
+                Some(chain) if matches!(chain.service, ChainService::Tcp(_)) => self.chain(chain, None),
                 _ => Outcome::refused("this port serves no TLS: no server here has protocol HTTPS or TLS"),
             };
         }
@@ -80,30 +104,36 @@ impl<'a> Walk<'a, '_> {
         };
         let Some(chain) = chain else {
             let names: Vec<_> = listener.tls.sorted().into_iter().map(|(name, _)| name).collect();
+            self.note_elsewhere();
             let sent = sni.map_or("no server name".to_owned(), |sni| format!("server name {sni}"));
             return Outcome::refused(format!(
                 "no server of this port takes a connection with {sent} (alert unrecognized_name); served: {}",
                 shortened(&names)
             ));
         };
+        let name = elsewhere::pattern(&listener.tls, sni);
         if let ChainTls::Unavailable { reason } = &chain.tls {
-            self.decision.chain = Some(ChainFacts::new(chain));
-            return Outcome::refused(format!("the TLS handshake fails: {reason}"));
+            let why = format!("the TLS handshake fails: {reason}");
+            if self.certificates == Certificates::AsTheyAre {
+                self.decision.chain = Some(ChainFacts::new(chain, name));
+                return Outcome::refused(why);
+            }
+            self.decision.notes.push(why);
         }
-        self.chain(chain)
+        self.chain(chain, name)
     }
 
     fn plain(&mut self, listener: &'a Listener) -> Outcome {
         match &listener.plain {
-            Some(chain) => self.chain(chain),
+            Some(chain) => self.chain(chain, None),
             None => Outcome::refused(
                 "this port serves TLS only, and the connection would not begin with a handshake",
             ),
         }
     }
 
-    fn chain(&mut self, chain: &'a FilterChain) -> Outcome {
-        self.decision.chain = Some(ChainFacts::new(chain));
+    fn chain(&mut self, chain: &'a FilterChain, server_name: Option<String>) -> Outcome {
+        self.decision.chain = Some(ChainFacts::new(chain, server_name));
         match (&chain.service, &self.question.kind) {
             (ChainService::Nothing, _) => Outcome::refused(
                 "the connection is closed: this server has no route (it needs a VirtualService with a matching tls or tcp rule)",
@@ -136,8 +166,11 @@ impl<'a> Walk<'a, '_> {
             query,
             headers: &request.headers,
         };
+        self.decision.path = Some(normal.to_string());
+        self.left_out(table, &view.host());
         let Some(host) = table.hosts.find(&view.host()) else {
             let names: Vec<_> = table.hosts.sorted().into_iter().map(|(name, _)| name).collect();
+            self.note_elsewhere();
             return Outcome::failed(404, "NR", no_virtual_host(&view.host(), &names));
         };
         self.decision.virtual_host = Some(host.name.to_string());
@@ -150,6 +183,35 @@ impl<'a> Walk<'a, '_> {
             );
         }
         self.host(host, &view)
+    }
+
+    /// Entries that would serve the host if something about them were different.
+    fn left_out(&mut self, table: &RouteTable, host: &str) {
+        // Where the host is held, only what would have joined it; else whatever would have held it.
+        let held = elsewhere::pattern(&table.hosts, Some(host));
+        let concerns = |pattern: &String| match &held {
+            Some(held) => pattern == held,
+            None => elsewhere::takes(pattern, host),
+        };
+        let entries = table.left_out.iter().filter(|entry| entry.hosts.iter().any(concerns));
+        self.decision.left_out = entries
+            .take(MAX_LEFT_OUT)
+            .map(|entry| LeftOutEntry { origin: entry.origin.to_string(), why: entry.why.to_string() })
+            .collect();
+    }
+
+    /// Says on which other ports the host is served by name.
+    fn note_elsewhere(&mut self) {
+        let host = match &self.question.kind {
+            Kind::Http(request) => Some(without_port(&request.authority).to_ascii_lowercase()),
+            Kind::Tls { sni } => sni.clone(),
+            Kind::Tcp => None,
+        };
+        let Some(host) = host else { return };
+        let ports = elsewhere::ports(self.snapshot, &host, self.question.port);
+        if !ports.is_empty() {
+            self.decision.notes.push(format!("{host} is served on {}", ports.join(" and ")));
+        }
     }
 
     fn host(&mut self, host: &'a VirtualHost, view: &RequestView<'_>) -> Outcome {

@@ -15,6 +15,7 @@ mod logging;
 mod output;
 mod question;
 mod settings;
+mod table;
 mod time;
 mod yaml;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => commands::demo::run(&demo),
         Command::Check(check) => commands::check::run(&check),
         Command::Explain(explain) => commands::explain::run(&explain),
+        Command::Test(test) => commands::test::run(&test),
         Command::Crds => commands::crds::run(),
         Command::Version => commands::version::run(),
     };

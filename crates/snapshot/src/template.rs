@@ -3,6 +3,8 @@
 //! The operators are those Envoy documents for custom request and response headers. `compile`
 //! parses a value once; the data plane asks a [`Context`] for each operator.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// A parsed header value.
@@ -48,6 +50,26 @@ pub enum Operator {
     Plain(PlainOperator),
     /// `START_TIME`: when the request began, UTC with milliseconds.
     StartTime,
+}
+
+impl fmt::Display for Operator {
+    /// As written, percent signs included.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, name, alternative, max) = match self {
+            Self::Plain(operator) => return write!(out, "%{}%", operator.name()),
+            Self::StartTime => return out.write_str("%START_TIME%"),
+            Self::Request { name, alternative, max } => ("REQ", name, alternative, max),
+            Self::Response { name, alternative, max } => ("RESP", name, alternative, max),
+        };
+        write!(out, "%{word}({name}")?;
+        if let Some(alternative) = alternative {
+            write!(out, "?{alternative}")?;
+        }
+        match max {
+            Some(max) => write!(out, "):{max}%"),
+            None => out.write_str(")%"),
+        }
+    }
 }
 
 macro_rules! plain_operators {

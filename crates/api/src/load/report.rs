@@ -62,6 +62,11 @@ impl Report {
         self.errors
     }
 
+    /// How many findings there are, kept or not.
+    pub(super) fn count(&self) -> usize {
+        self.findings.len() + self.dropped
+    }
+
     /// The findings; where some were dropped, a last one says how many.
     pub(super) fn finish(mut self) -> Vec<Finding> {
         if self.dropped > 0 {

@@ -20,6 +20,17 @@ pub(crate) fn one_or_two(schema: &mut Schema) {
     set(object(schema), &[("minItems", 1), ("maxItems", 2)]);
 }
 
+/// At least one item.
+pub(crate) fn not_empty(schema: &mut Schema) {
+    set(object(schema), &[("minItems", 1)]);
+}
+
+/// What a route test expects: one outcome, and something at all. (The rule on entries counts fields, too.)
+pub(crate) fn expectation(schema: &mut Schema) {
+    one_of(schema, &[&["destination", "weights", "redirect", "response", "error", "refused"]]);
+    not_empty(schema);
+}
+
 /// A share in percent.
 pub(crate) fn percent(schema: &mut Schema) {
     set(object(schema), &[("minimum", 0), ("maximum", 100)]);

@@ -22,6 +22,7 @@ Examples:
   portcullis check config/
   portcullis check gateway.yaml
   kubectl get gateways,virtualservices -A -o yaml | portcullis check -
+  portcullis check --routes config/
   portcullis check config/ -o json | jq '.findings[].code'")]
 pub(crate) struct CheckArgs {
     /// Files and folders of YAML; `-` is standard input
@@ -39,6 +40,10 @@ pub(crate) struct CheckArgs {
     /// Findings from this on make the exit status 1
     #[arg(long, value_enum, default_value_t = Threshold::Error, value_name = "SEVERITY")]
     pub(crate) fail_on: Threshold,
+
+    /// Print the effective table, too: every listener, server and host with its rules in the order they are tried
+    #[arg(long)]
+    pub(crate) routes: bool,
 
     #[command(flatten)]
     pub(crate) workload: WorkloadArgs,

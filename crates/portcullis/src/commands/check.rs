@@ -10,22 +10,30 @@ use super::offline::{self, Compiled};
 use crate::Exit;
 use crate::args::CheckArgs;
 use crate::output::{self, Format, Style};
+use crate::table::Table;
 
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
     let mut compiled = offline::load(&args.paths, &args.workload.environment())?;
     let notices = findings(&mut compiled, args.severity.severity());
+    let table = args.routes.then(|| Table::of(&compiled.snapshot));
     let mut out = stdout().lock();
     match args.output {
         Format::Human => {
             let style = Style::of_stdout();
+            if let Some(table) = &table {
+                writeln!(out, "{}", table.shown(style))?;
+            }
             output::notices(&mut out, &notices, style)?;
             writeln!(out, "{}", summary(&compiled, &notices, style))?;
         }
         Format::Json => {
             let findings: Vec<_> = notices.iter().map(output::notice_json).collect();
-            let report =
+            let mut report =
                 json!({ "files": compiled.files, "objects": compiled.objects, "findings": findings });
+            if let Some(table) = &table {
+                report["listeners"] = serde_json::to_value(&table.listeners)?;
+            }
             writeln!(out, "{report:#}")?;
         }
     }

@@ -4,19 +4,15 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use portcullis_api::Severity;
 use portcullis_control::Notice;
 use serde_json::json;
 
-use super::offline::{self, Compiled};
+use super::offline;
 use crate::Exit;
 use crate::args::ExplainArgs;
 use crate::decide::{Decision, decide};
 use crate::output::{self, Format, Style};
 use crate::question::Question;
-
-/// Findings printed below a request that fails.
-const MAX_HINTS: usize = 10;
 
 /// Runs the command.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
@@ -26,7 +22,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let compiled = offline::load(&paths, &args.workload.environment())?;
     let decision = decide(&compiled.snapshot, &question);
     // A request that fails may do so for a reason that compilation has found.
-    let hints = if decision.routed { Vec::new() } else { hints(&compiled) };
+    let hints = if decision.routed { Vec::new() } else { compiled.hints() };
     print(&decision, &hints, args.output)?;
     Ok(if decision.routed { Exit::Fine } else { Exit::Findings })
 }
@@ -39,11 +35,6 @@ fn read_question(text: &str, args: &ExplainArgs) -> anyhow::Result<Question> {
     question.port = args.port.unwrap_or(question.port);
     question.source_ip = args.source_ip;
     Ok(question)
-}
-
-fn hints(compiled: &Compiled) -> Vec<Notice> {
-    let notices = compiled.verdicts.iter().chain(&compiled.notices);
-    notices.filter(|notice| notice.severity >= Severity::Warning).take(MAX_HINTS).cloned().collect()
 }
 
 fn print(decision: &Decision, hints: &[Notice], format: Format) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use portcullis_api::Severity;
 use portcullis_compile::{Environment, admission, compile};
 use portcullis_control::{Notice, notice, once};
 use portcullis_snapshot::Snapshot;
@@ -12,6 +13,9 @@ use super::unite;
 
 /// Longest text read from standard input, in bytes.
 const MAX_INPUT: u64 = 64 << 20;
+
+/// Findings shown beside a request's fate.
+const MAX_HINTS: usize = 10;
 
 /// What configuration comes to.
 pub(crate) struct Compiled {
@@ -24,6 +28,14 @@ pub(crate) struct Compiled {
     pub(crate) alone: bool,
     pub(crate) files: usize,
     pub(crate) objects: usize,
+}
+
+impl Compiled {
+    /// What may be the reason for a request's fate, the worst first.
+    pub(crate) fn hints(&self) -> Vec<Notice> {
+        let notices = self.verdicts.iter().chain(&self.notices);
+        notices.filter(|notice| notice.severity >= Severity::Warning).take(MAX_HINTS).cloned().collect()
+    }
 }
 
 /// Reads and compiles `paths`; `-` is standard input.

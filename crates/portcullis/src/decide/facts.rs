@@ -2,12 +2,14 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use portcullis_snapshot::listener::{ChainService, ChainTls, TcpRoute};
 use portcullis_snapshot::route::RuleList;
 use portcullis_snapshot::tls::{CertificateInfo, ClientCertificate};
 use portcullis_snapshot::{FilterChain, Route, text};
 use serde::Serialize;
 
+use super::headers::HeaderChange;
 use crate::question::Question;
 use crate::time::rfc3339;
 
@@ -25,6 +27,11 @@ pub(crate) struct Decision {
     pub(crate) chain: Option<ChainFacts>,
     /// The virtual host.
     pub(crate) virtual_host: Option<String>,
+    /// The path that rules are matched against.
+    #[serde(skip)]
+    pub(crate) path: Option<String>,
+    /// Entries for this host that take no part on this port, each with the reason.
+    pub(crate) left_out: Vec<LeftOutEntry>,
     /// Rules that were tried before the winner, in order, each with the reason it lost.
     pub(crate) lost: Vec<Rule>,
     /// Rules that lost and are not told.
@@ -54,6 +61,8 @@ pub(crate) struct ChainFacts {
     pub(crate) origin: String,
     /// `plaintext`, `terminated`, `passed through` or `unavailable`.
     pub(crate) tls: &'static str,
+    /// The server name it is for, such as `*.example.com`; absent where none was asked for.
+    pub(crate) server_name: Option<String>,
     /// Certificates that may be presented.
     pub(crate) certificates: Vec<CertificateFacts>,
     /// `required`, `optional` or absent.
@@ -92,6 +101,15 @@ pub(crate) struct Rule {
     pub(crate) lost_because: Option<String>,
 }
 
+/// A match entry that became no rule here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LeftOutEntry {
+    /// `VirtualService default/app http[0].match[0]`.
+    pub(crate) origin: String,
+    pub(crate) why: String,
+}
+
 /// Where it ends.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -101,7 +119,12 @@ pub(crate) enum Outcome {
     /// Answered with a redirect.
     Redirect { status: u16, location: String, why: String },
     /// Answered as the rule says.
-    Respond { status: u16, body_bytes: usize },
+    Respond {
+        status: u16,
+        body_bytes: usize,
+        #[serde(skip)]
+        body: Bytes,
+    },
     /// Answered with an error.
     Fail { status: u16, flags: &'static str, why: String },
     /// The connection is closed or never accepted.
@@ -127,7 +150,7 @@ pub(crate) struct ForwardFacts {
     /// Milliseconds a try may take.
     pub(crate) per_try_timeout_ms: Option<u64>,
     /// Header operations, in words.
-    pub(crate) headers: Vec<String>,
+    pub(crate) headers: Vec<HeaderChange>,
     /// Copies, CORS, faults and the like, in words.
     pub(crate) also: Vec<String>,
 }
@@ -138,6 +161,9 @@ pub(crate) struct ForwardFacts {
 pub(crate) struct DestinationFacts {
     /// `outbound|80||app.default.svc.cluster.local`.
     pub(crate) cluster: String,
+    /// Whether there is such a service and subset.
+    #[serde(skip)]
+    pub(crate) known: bool,
     /// Share in percent.
     pub(crate) share: f64,
     /// How it is spoken to.
@@ -165,6 +191,8 @@ impl Decision {
             listener: None,
             chain: None,
             virtual_host: None,
+            path: None,
+            left_out: Vec::new(),
             lost: Vec::new(),
             untold: 0,
             won: None,
@@ -175,7 +203,7 @@ impl Decision {
 }
 
 impl ChainFacts {
-    pub(crate) fn new(chain: &FilterChain) -> Self {
+    pub(crate) fn new(chain: &FilterChain, server_name: Option<String>) -> Self {
         let (tls, certificates, client_certificate) = match &chain.tls {
             ChainTls::None if matches!(chain.service, ChainService::Http(_)) => ("plaintext", &[][..], None),
             ChainTls::None => ("passed through", &[][..], None),
@@ -190,7 +218,7 @@ impl ChainFacts {
             }
         };
         let certificates = certificates.iter().map(CertificateFacts::new).collect();
-        Self { origin: chain.origin.to_string(), tls, certificates, client_certificate }
+        Self { origin: chain.origin.to_string(), tls, server_name, certificates, client_certificate }
     }
 }
 

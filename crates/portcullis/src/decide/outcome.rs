@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use portcullis_snapshot::action::{
-    Action, Destination, Destinations, Forward, HeaderOps, Redirect, RedirectPath, Scheme, Target,
+    Action, Destination, Destinations, Forward, Redirect, RedirectPath, Scheme, Target,
 };
 use portcullis_snapshot::cluster::{Balancer, UpstreamProtocol};
 use portcullis_snapshot::host::without_port;
 use portcullis_snapshot::listener::TcpRoute;
 use portcullis_snapshot::matcher::RequestView;
-use portcullis_snapshot::template::{Part, Template};
 use portcullis_snapshot::{Cluster, Route, Snapshot, action};
 
 use super::facts::{DestinationFacts, EndpointFacts, ForwardFacts, Outcome};
+use super::headers::{Side, changes};
 
 /// The outcome of an HTTP rule.
 pub(super) fn request(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>) -> Outcome {
     match &route.action {
         Action::Respond(response) => {
-            Outcome::Respond { status: response.status.as_u16(), body_bytes: response.body.len() }
+            let (body_bytes, body) = (response.body.len(), response.body.clone());
+            Outcome::Respond { status: response.status.as_u16(), body_bytes, body }
         }
         Action::Redirect(redirect) => {
             Outcome::redirected(redirect.status.as_u16(), location(redirect, view), "redirect of the rule")
@@ -36,11 +37,11 @@ pub(super) fn connection(snapshot: &Snapshot, route: &TcpRoute) -> Outcome {
 }
 
 fn forwarding(snapshot: &Snapshot, route: &Route, forward: &Forward, view: &RequestView<'_>) -> ForwardFacts {
-    let mut headers = operations("request", &route.request_headers);
-    headers.extend(operations("response", &route.response_headers));
+    let mut headers = changes(Side::Request, &route.request_headers);
+    headers.extend(changes(Side::Response, &route.response_headers));
     for destination in forward.destinations.iter() {
-        headers.extend(operations("request", &destination.request_headers));
-        headers.extend(operations("response", &destination.response_headers));
+        headers.extend(changes(Side::Request, &destination.request_headers));
+        headers.extend(changes(Side::Response, &destination.response_headers));
     }
     ForwardFacts {
         destinations: destinations(snapshot, &forward.destinations, true),
@@ -106,6 +107,7 @@ fn one(snapshot: &Snapshot, destination: &Destination, share: f64, http: bool) -
             let problem = "there is no such service or subset: requests get 503 (flag NC)";
             return DestinationFacts {
                 cluster: name.to_string(),
+                known: false,
                 share,
                 protocol: String::new(),
                 endpoints: Vec::new(),
@@ -120,6 +122,7 @@ fn one(snapshot: &Snapshot, destination: &Destination, share: f64, http: bool) -
     });
     DestinationFacts {
         cluster: cluster.name.to_string(),
+        known: true,
         share,
         protocol: protocol(cluster, http),
         endpoints: endpoints.collect(),
@@ -160,34 +163,6 @@ fn target_name(snapshot: &Snapshot, target: &Target) -> String {
     match target {
         Target::Cluster(id) => snapshot.cluster(*id).name.to_string(),
         Target::Unknown(name) => format!("{name} (unknown)"),
-    }
-}
-
-/// Header operations in words.
-fn operations(side: &str, operations: &HeaderOps) -> Vec<String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut words: Vec<_> = operations.remove.iter().map(|name| format!("{side}: remove {name}")).collect();
-    words.extend(
-        operations.set.iter().map(|(name, value)| format!("{side}: set {}: {}", text(name), shown(value))),
-    );
-    words.extend(
-        operations.add.iter().map(|(name, value)| format!("{side}: add {}: {}", text(name), shown(value))),
-    );
-    words.extend(operations.authority.iter().map(|value| format!("{side}: set host: {}", shown(value))));
-    words
-}
-
-fn shown(template: &Template) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match template {
-        Template::Literal(literal) => text(literal),
-        Template::Parts(parts) => parts
-            .iter()
-            .map(|part| match part {
-                Part::Literal(literal) => text(literal),
-                Part::Operator(operator) => format!("%{operator:?}%"),
-            })
-            .collect(),
     }
 }
 

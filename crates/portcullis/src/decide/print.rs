@@ -49,6 +49,9 @@ impl Shown<'_> {
         if let Some(chain) = chain {
             row(out, "server", &chain.origin)?;
             row(out, "tls", chain.tls)?;
+            if let Some(name) = &chain.server_name {
+                row(out, "server name", name)?;
+            }
             for certificate in &chain.certificates {
                 let left = match certificate.days_left {
                     days @ 0.. => format!("{days} days left"),
@@ -72,7 +75,10 @@ impl Shown<'_> {
     }
 
     fn rules(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Decision { lost, untold, won, .. } = self.decision;
+        let Decision { left_out, lost, untold, won, .. } = self.decision;
+        for entry in left_out {
+            row(out, "not here", format_args!("{}: {}", entry.origin, entry.why))?;
+        }
         for rule in lost {
             let why = rule.lost_because.as_deref().unwrap_or("");
             row(out, "rule lost", format_args!("{}: {why}", named(rule)))?;
@@ -95,7 +101,7 @@ impl Shown<'_> {
             Outcome::Redirect { status, location, why } => {
                 row(out, "answer", format_args!("{status}, location {location} ({why})"))
             }
-            Outcome::Respond { status, body_bytes } => {
+            Outcome::Respond { status, body_bytes, .. } => {
                 row(out, "answer", format_args!("{status}, a fixed response of {body_bytes} bytes"))
             }
             Outcome::Fail { status, flags, why } => {

@@ -161,7 +161,7 @@ fn member(field: &str, key: &str) -> String {
 }
 
 /// A protocol Istio has a name for (`protocol.Parse`), in lower case.
-fn protocol(text: &str) -> Option<&'static str> {
+pub(crate) fn protocol(text: &str) -> Option<&'static str> {
     const KNOWN: [&str; 12] = [
         "tcp",
         "udp",

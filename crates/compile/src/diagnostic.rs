@@ -114,8 +114,18 @@ codes! {
     ReferencedResourceNotFound = "IST0101", Error, "ReferencedResourceNotFound";
     /// A value Istio's admission would refuse.
     SchemaValidationError = "IST0106", Error, "SchemaValidationError";
+    /// One host in several VirtualServices for sidecars. Istio calls it an error; this gateway is not affected.
+    ConflictingMeshGatewayVirtualServiceHosts =
+        "IST0109", Warning, "ConflictingMeshGatewayVirtualServiceHosts";
     /// A destination without port on a service with several.
     DestinationPortSelectorRequired = "IST0112", Error, "VirtualServiceDestinationPortSelectorRequired";
+    /// A port of a Service whose name tells no protocol.
+    PortNameIsNotUnderNamingConvention = "IST0118", Info, "PortNameIsNotUnderNamingConvention";
+    /// A DestinationRule with TLS and without an authority of its own.
+    NoServerCertificateVerificationDestinationLevel =
+        "IST0128", Warning, "NoServerCertificateVerificationDestinationLevel";
+    /// The same in the settings of one port.
+    NoServerCertificateVerificationPortLevel = "IST0129", Warning, "NoServerCertificateVerificationPortLevel";
     /// A rule that can never be reached.
     UnreachableRule = "IST0130", Warning, "VirtualServiceUnreachableRule";
     /// A match entry that can never be reached.
@@ -126,12 +136,24 @@ codes! {
     SchemaWarning = "IST0133", Warning, "SchemaWarning";
     /// A ServiceEntry for plain TCP without addresses.
     ServiceEntryAddressesRequired = "IST0134", Warning, "ServiceEntryAddressesRequired";
+    /// One certificate in two Gateways.
+    GatewayDuplicateCertificate = "IST0138", Warning, "GatewayDuplicateCertificate";
     /// Two Gateways with the same port and host.
     ConflictingGateways = "IST0145", Error, "ConflictingGateways";
+    /// A port of an ExternalName Service whose name tells no protocol above TCP.
+    ExternalNameServiceTypeInvalidPortName = "IST0150", Warning, "ExternalNameServiceTypeInvalidPortName";
     /// A Secret that cannot serve as a credential.
     InvalidGatewayCredential = "IST0161", Error, "InvalidGatewayCredential";
     /// A server port that the gateway's Service does not have.
     GatewayPortNotDefinedOnService = "IST0162", Warning, "GatewayPortNotDefinedOnService";
+    /// A VirtualService that names a Gateway Istio made of one of the Gateway API.
+    ReferencedInternalGateway = "IST0165", Warning, "ReferencedInternalGateway";
+    /// A subset that no endpoint of its service is in.
+    DestinationRuleSubsetNotSelectPods = "IST0173", Error, "DestinationRuleSubsetNotSelectPods";
+    /// A DestinationRule for a host that is no service.
+    UnknownDestinationRuleHost = "IST0174", Warning, "UnknownDestinationRuleHost";
+    /// ServiceEntries that call one port of one host by different protocols.
+    ConflictingServiceEntryProtocol = "IST0177", Warning, "ConflictingServiceEntryProtocol";
     /// Two objects with one kind, namespace and name.
     DuplicateObject = "PCL1001", Warning, "DuplicateObject";
     /// A field that is accepted and has no effect yet.

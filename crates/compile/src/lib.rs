@@ -5,6 +5,7 @@
 //! Istio's gateway does) and is explained by a [`Diagnostic`] that names object, field and way out.
 
 mod admission;
+mod analysis;
 mod binding;
 mod certificates;
 mod clusters;
@@ -100,6 +101,7 @@ pub fn compile(objects: &Objects, environment: &Environment) -> Compiled {
         settings: &settings,
     };
     conflicts::report(&scene, &mut diagnostics);
+    analysis::report(&scene, &mut diagnostics);
     let snapshot = Snapshot { generation: 0, listeners, clusters: clusters.into_vec(), settings };
     let dns_refresh_rate = settings::dns_refresh_rate(objects);
     Compiled { snapshot, diagnostics: diagnostics.into_sorted(), wanted_names, dns_refresh_rate }

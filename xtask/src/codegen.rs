@@ -1,7 +1,8 @@
 //! `codegen`: the tables of the documentation, made from the code they speak of, so that they cannot lie.
 //!
 //! An example of the `compile` crate prints what becomes of each field of each kind; here it becomes all of
-//! `docs/fields.md` and the part of `README.md` between two marks. `lint` fails when either is out of date.
+//! `docs/fields.md` and the part of `README.md` between two marks. Another one prints the codes of findings, for
+//! `docs/diagnostics.md`. `lint` fails when any of them is out of date.
 
 mod tables;
 
@@ -34,7 +35,7 @@ pub(crate) fn check() -> Result<()> {
     if !stale.is_empty() {
         bail!("{} out of date; run `cargo xtask codegen`", stale.join(" and "));
     }
-    println!("codegen: README.md and docs/fields.md say what the code does");
+    println!("codegen: README.md, docs/fields.md and docs/diagnostics.md say what the code does");
     Ok(())
 }
 
@@ -61,36 +62,45 @@ impl Document {
     }
 }
 
-fn documents() -> Result<[Document; 2]> {
+fn documents() -> Result<[Document; 3]> {
     let fields = fields()?;
     let readme = fs::read_to_string(root().join(README)).context("reading README.md")?;
-    let wanted = between_marks(&readme, &tables::summary(&fields))?;
+    let wanted = between_marks(&readme, BEGIN, &tables::summary(&fields))?;
+    let codes = fs::read_to_string(root().join(CODES)).with_context(|| format!("reading {CODES}"))?;
+    let wanted_codes = between_marks(&codes, BEGIN_CODES, &tables::codes(&example("codes")?)?)?;
     // A file that is not there yet is out of date like any other.
     let present = fs::read_to_string(root().join(FIELDS)).unwrap_or_default();
     Ok([
         Document { path: README, present: readme, wanted },
         Document { path: FIELDS, present, wanted: tables::full(&fields) },
+        Document { path: CODES, present: codes, wanted: wanted_codes },
     ])
 }
 
 /// What the code says of its fields.
 fn fields() -> Result<Vec<Field>> {
-    let args = ["run", "--quiet", "--package", "portcullis-compile", "--example", "honoured"];
-    let text = output(cargo().args(args).current_dir(root()))?;
-    text.lines().map(Field::read).collect()
+    example("honoured")?.lines().map(Field::read).collect()
+}
+
+/// What an example of the compiler prints.
+fn example(name: &str) -> Result<String> {
+    let args = ["run", "--quiet", "--package", "portcullis-compile", "--example", name];
+    output(cargo().args(args).current_dir(root()))
 }
 
 /// `text` with what stands between the marks replaced.
-fn between_marks(text: &str, table: &str) -> Result<String> {
-    let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.with_context(|| format!("README.md has no `{BEGIN}` … `{END}`"))?;
-    Ok(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
+fn between_marks(text: &str, begin: &str, table: &str) -> Result<String> {
+    let parts = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.with_context(|| format!("there is no `{begin}` … `{END}`"))?;
+    Ok(format!("{before}{begin}\n\n{table}\n{END}{after}"))
 }
 
 const README: &str = "README.md";
 const FIELDS: &str = "docs/fields.md";
+const CODES: &str = "docs/diagnostics.md";
 
 const BEGIN: &str = "<!-- codegen: fields -->";
+const BEGIN_CODES: &str = "<!-- codegen: codes -->";
 const END: &str = "<!-- codegen: end -->";
 
 #[cfg(test)]
@@ -100,9 +110,9 @@ mod tests {
     #[test]
     fn only_what_stands_between_the_marks_changes() {
         let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let changed = between_marks(&text, "| new |\n").unwrap();
+        let changed = between_marks(&text, BEGIN, "| new |\n").unwrap();
         assert_eq!(changed, format!("a\n{BEGIN}\n\n| new |\n\n{END}\nb\n"));
-        assert_eq!(between_marks(&changed, "| new |\n").unwrap(), changed);
-        assert!(between_marks("a\n", "").is_err());
+        assert_eq!(between_marks(&changed, BEGIN, "| new |\n").unwrap(), changed);
+        assert!(between_marks("a\n", BEGIN, "").is_err());
     }
 }

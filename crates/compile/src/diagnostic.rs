@@ -98,6 +98,12 @@ macro_rules! codes {
                 match self { $(Self::$name => $title,)* }
             }
 
+            /// What it is about, in a sentence or two.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
+            }
+
             /// How bad it is.
             #[must_use]
             pub fn severity(self) -> Severity {
@@ -124,7 +130,7 @@ codes! {
     /// A DestinationRule with TLS and without an authority of its own.
     NoServerCertificateVerificationDestinationLevel =
         "IST0128", Warning, "NoServerCertificateVerificationDestinationLevel";
-    /// The same in the settings of one port.
+    /// TLS without an authority of its own in the settings of one port.
     NoServerCertificateVerificationPortLevel = "IST0129", Warning, "NoServerCertificateVerificationPortLevel";
     /// A rule that can never be reached.
     UnreachableRule = "IST0130", Warning, "VirtualServiceUnreachableRule";

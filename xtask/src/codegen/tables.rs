@@ -55,6 +55,17 @@ impl Field {
     }
 }
 
+/// A table of codes, from lines of code, title, severity and meaning with tabs between.
+pub(super) fn codes(lines: &str) -> Result<String> {
+    let mut out = String::from("| code | title | severity | about |\n|---|---|---|---|\n");
+    for line in lines.lines() {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [code, title, severity, meaning] = parts.as_slice() else { bail!("not a code: {line:?}") };
+        let _ = writeln!(out, "| {code} | {title} | {severity} | {meaning} |");
+    }
+    Ok(out)
+}
+
 /// A table with a line for each kind.
 pub(super) fn summary(fields: &[Field]) -> String {
     let mut out =

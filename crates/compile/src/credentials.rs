@@ -1,4 +1,5 @@
-//! Terminating TLS: from the `tls` block of a Gateway's server and the Secrets it names to a finished configuration.
+//! Terminating TLS: from the `tls` block of a Gateway's server and the Secrets or files it names to a finished
+//! configuration.
 //!
 //! What is wrong with a credential harms its own chain and nothing else: the chain stays, its handshakes fail, and a
 //! diagnostic says why.
@@ -7,6 +8,7 @@ pub(crate) mod cache;
 mod client_auth;
 mod resumption;
 pub(crate) mod secret;
+mod sources;
 mod versions;
 
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 use self::cache::{Digest, Fingerprint};
 use self::client_auth::ClientAuth;
 use self::resumption::{ScopedSessions, ScopedTickets};
-use self::secret::{Pair, Problem, Secrets};
+use self::secret::Secrets;
+use self::sources::{NamedPair, Sources, report_unused};
 use self::versions::Offer;
 pub(crate) use self::versions::client_offer;
 use crate::certificates::{Unusable, certified_key, info};
@@ -59,7 +62,9 @@ pub(crate) fn server_tls(
         Some(ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) => {}
     }
     let secrets = Secrets { objects, namespace: &environment.workload.namespace };
-    let Gathered { pairs, clients } = match gather(settings, &secrets, reporter) {
+    let sources = Sources { secrets, files: &environment.files };
+    report_unused(settings, reporter);
+    let (pairs, clients) = match gather(settings, &sources, reporter) {
         Ok(gathered) => gathered,
         Err(reason) => return unavailable(&reason),
     };
@@ -67,7 +72,7 @@ pub(crate) fn server_tls(
     let plan = Plan { pairs, clients, protocols, offer: Offer::new(settings, defaults, reporter) };
     match environment.tls.cache.server(plan.content(), || plan.build(environment)) {
         Ok(tls) => {
-            report_validity(&tls.certificates, environment, reporter);
+            report_validity(&plan.pairs, &tls.certificates, environment, reporter);
             ChainTls::Terminate(tls)
         }
         Err(Failure { field, message, remedy }) => {
@@ -81,80 +86,40 @@ fn unavailable(reason: &str) -> ChainTls {
     ChainTls::Unavailable { reason: reason.into() }
 }
 
-/// What the settings name, found.
-struct Gathered<'a> {
-    pairs: Vec<Pair<'a>>,
-    clients: ClientAuth<'a>,
-}
-
 /// Finds everything the settings name.
 ///
 /// # Errors
 /// The reason why the chain cannot be served, already reported.
 fn gather<'a>(
     settings: &'a ServerTlsSettings,
-    secrets: &Secrets<'a>,
+    sources: &Sources<'a>,
     reporter: &mut Reporter<'_, '_>,
-) -> Result<Gathered<'a>, String> {
-    let named = credential_names(settings);
-    let mut report = |field: &str, problem: Problem| {
+) -> Result<(Vec<NamedPair<'a>>, ClientAuth<'a>), String> {
+    let pairs = sources.pairs(settings);
+    let gathered = pairs.and_then(|pairs| Ok((pairs, ClientAuth::gather(settings, sources)?)));
+    gathered.map_err(|(field, problem)| {
         reporter.report(problem.code, field, problem.message.as_str(), problem.remedy);
         problem.message
-    };
-    if named.is_empty() {
-        return Err(report("", without_secret(settings)));
-    }
-    let mut pairs = Vec::with_capacity(named.len());
-    for (field, name) in &named {
-        pairs.push(secrets.pair(name).map_err(|problem| report(field, problem))?);
-    }
-    let first = named[0].1;
-    let clients =
-        ClientAuth::gather(settings, first, secrets).map_err(|(field, problem)| report(field, problem))?;
-    Ok(Gathered { pairs, clients })
-}
-
-/// The Secrets named, with the fields that name them.
-fn credential_names(settings: &ServerTlsSettings) -> Vec<(String, &str)> {
-    if let Some(name) = settings.credential_name.as_deref().filter(|name| !name.is_empty()) {
-        return vec![("credentialName".to_owned(), name)];
-    }
-    let names = settings.credential_names.iter().enumerate().filter(|(_, name)| !name.is_empty());
-    names.map(|(at, name)| (format!("credentialNames[{at}]"), name.as_str())).collect()
-}
-
-fn without_secret(settings: &ServerTlsSettings) -> Problem {
-    let has_files = settings.server_certificate.is_some() || !settings.tls_certificates.is_empty();
-    if has_files {
-        return Problem {
-            code: Code::FieldNotHonoured,
-            message: "certificates in files are not read".to_owned(),
-            remedy: "put certificate and key into a Secret and name it in credentialName",
-        };
-    }
-    Problem {
-        code: Code::SchemaValidationError,
-        message: "no certificate is named".to_owned(),
-        remedy: "name a Secret in credentialName",
-    }
+    })
 }
 
 /// Why a configuration cannot be made.
 struct Failure {
-    field: &'static str,
+    field: String,
     message: String,
     remedy: &'static str,
 }
 
 impl Failure {
-    fn unusable(field: &'static str, source: &str, problem: &Unusable) -> Self {
-        Self { field, message: format!("{source} {problem}"), remedy: "replace its content" }
+    fn unusable(field: &str, called: &str, problem: &Unusable) -> Self {
+        let message = format!("{called} {problem}");
+        Self { field: field.to_owned(), message, remedy: "replace its content" }
     }
 }
 
 /// Everything a configuration is made of.
 struct Plan<'a> {
-    pairs: Vec<Pair<'a>>,
+    pairs: Vec<NamedPair<'a>>,
     clients: ClientAuth<'a>,
     protocols: &'a [&'a [u8]],
     offer: Offer,
@@ -163,7 +128,8 @@ struct Plan<'a> {
 impl Plan<'_> {
     /// What makes it the same configuration.
     fn content(&self) -> Digest {
-        let pairs = self.pairs.iter().flat_map(|pair| [pair.source.as_bytes(), pair.certificates, pair.key]);
+        let pairs = self.pairs.iter().map(|named| &named.pair);
+        let pairs = pairs.flat_map(|pair| [pair.source.as_bytes(), pair.certificates, pair.key]);
         Fingerprint::new("server")
             .add_all(pairs)
             .add(self.clients.content())
@@ -180,7 +146,7 @@ impl Plan<'_> {
         let builder =
             ServerConfig::builder_with_provider(provider).with_protocol_versions(&self.offer.versions());
         let builder = builder.map_err(|_| Failure {
-            field: "",
+            field: String::new(),
             message: "no version, suite or curve of TLS remains that the gateway has and the settings allow"
                 .to_owned(),
             remedy: "allow TLS 1.3, or TLS 1.2 with a cipher suite of ECDHE with AES-GCM or ChaCha20",
@@ -211,10 +177,8 @@ impl Plan<'_> {
     ) -> Result<(Vec<Arc<CertifiedKey>>, Vec<CertificateInfo>), Failure> {
         let mut keys = Vec::with_capacity(self.pairs.len());
         let mut infos = Vec::with_capacity(self.pairs.len());
-        for pair in &self.pairs {
-            let failed = |problem: Unusable| {
-                Failure::unusable("credentialName", &format!("the Secret {}", pair.source), &problem)
-            };
+        for NamedPair { field, called, pair } in &self.pairs {
+            let failed = |problem: Unusable| Failure::unusable(field, called, &problem);
             let key =
                 certified_key(pair.certificates, pair.key, &environment.tls.provider).map_err(failed)?;
             infos.push(info(Arc::clone(&pair.source), &key.cert[0]).map_err(failed)?);
@@ -252,11 +216,12 @@ fn choose<'k>(keys: &'k [Arc<CertifiedKey>], schemes: &[SignatureScheme]) -> Opt
 
 /// Says which certificates are out of their time; they are served all the same, as Istio does.
 fn report_validity(
+    pairs: &[NamedPair<'_>],
     certificates: &[CertificateInfo],
     environment: &Environment,
     reporter: &mut Reporter<'_, '_>,
 ) {
-    for certificate in certificates {
+    for (named, certificate) in pairs.iter().zip(certificates) {
         let message = if environment.now > certificate.not_after {
             "has expired; it is served all the same, and clients will refuse it"
         } else if environment.now < certificate.not_before {
@@ -266,7 +231,7 @@ fn report_validity(
         };
         let message =
             format!("the certificate of {} ({}) {message}", certificate.source, certificate.subject);
-        reporter.report(Code::CertificateNotValid, "credentialName", message, "renew it");
+        reporter.report(Code::CertificateNotValid, &named.field, message, "renew it");
     }
 }
 

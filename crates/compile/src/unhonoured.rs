@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portcullis_api::mesh::MeshConfig;
-use portcullis_api::networking::{LoadBalancerSettings, ServerTlsSettings, TrafficPolicy};
-use portcullis_api::{DestinationRule, Gateway, Kind, ObjectRef};
+use portcullis_api::networking::TrafficPolicy;
+use portcullis_api::{DestinationRule, Kind, ObjectRef};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
 use crate::objects::Objects;
@@ -12,19 +12,8 @@ use crate::objects::Objects;
 /// A field of `T`, by its path, and whether it is there.
 type Check<T> = (&'static str, fn(&T) -> bool);
 
-/// As [`Check`], of parts that are borrowed.
-type BlocksCheck = (&'static str, fn(&Blocks<'_>) -> bool);
-
-/// The parts of a policy that a whole service and a single port may have.
-struct Blocks<'a> {
-    balancer: Option<&'a LoadBalancerSettings>,
-}
-
 /// Reports every field of `objects` that is accepted but not honoured yet.
 pub(crate) fn report(objects: &Objects, diagnostics: &mut Diagnostics) {
-    for gateway in objects.gateways.values() {
-        of_gateway(gateway, diagnostics);
-    }
     for rule in objects.destination_rules.values() {
         of_destination_rule(rule, diagnostics);
     }
@@ -37,21 +26,6 @@ pub(crate) fn report(objects: &Objects, diagnostics: &mut Diagnostics) {
 fn run<T>(checks: &[Check<T>], value: &T, reporter: &mut Reporter<'_, '_>) {
     for (field, _) in checks.iter().filter(|(_, present)| present(value)) {
         reporter.report(Code::FieldNotHonoured, field, "is accepted but not honoured yet", "");
-    }
-}
-
-fn run_blocks(blocks: &Blocks<'_>, reporter: &mut Reporter<'_, '_>) {
-    for (field, _) in BLOCKS.iter().filter(|(_, present)| present(blocks)) {
-        reporter.report(Code::FieldNotHonoured, field, "is accepted but not honoured yet", "");
-    }
-}
-
-fn of_gateway(gateway: &Gateway, diagnostics: &mut Diagnostics) {
-    let subject = Subject::new(Kind::Gateway, gateway);
-    for (index, server) in gateway.spec.servers.iter().enumerate() {
-        let Some(tls) = &server.tls else { continue };
-        let path = format!("spec.servers[{index}].tls");
-        run(SERVER_TLS, tls, &mut Reporter::new(diagnostics, subject, path));
     }
 }
 
@@ -78,20 +52,7 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
         let message = "has an effect only along with a connectionPool, as in Istio; there is none beside it";
         reporter.report(Code::FieldNotHonoured, "retryBudget", message, "add connectionPool: {http: {}}");
     }
-    let whole = Blocks { balancer: policy.load_balancer.as_ref() };
-    run_blocks(&whole, reporter);
-    for (index, port) in policy.port_level_settings.iter().enumerate() {
-        let blocks = Blocks { balancer: port.load_balancer.as_ref() };
-        run_blocks(&blocks, &mut reporter.at(format_args!("portLevelSettings[{index}]")));
-    }
 }
-
-/// Below `spec.servers[].tls`.
-const SERVER_TLS: &[Check<ServerTlsSettings>] = &[
-    ("caCertificates", |tls| tls.ca_certificates.is_some()),
-    ("caCrl", |tls| tls.ca_crl.is_some()),
-    ("ecdhCurves", |tls| !tls.ecdh_curves.is_empty()),
-];
 
 /// Below a `trafficPolicy`, but not for single ports.
 const POLICY: &[Check<TrafficPolicy>] = &[
@@ -101,14 +62,8 @@ const POLICY: &[Check<TrafficPolicy>] = &[
     ("tunnel", |policy| policy.tunnel.is_some()),
 ];
 
-/// Below a `trafficPolicy` or an entry of its `portLevelSettings`.
-const BLOCKS: &[BlocksCheck] = &[("loadBalancer.backendUtilization", |blocks| {
-    blocks.balancer.is_some_and(|balancer| balancer.backend_utilization.is_some())
-})];
-
 /// At the top of a mesh configuration.
 const MESH: &[Check<MeshConfig>] = &[
-    ("protocolDetectionTimeout", |mesh| mesh.protocol_detection_timeout.is_some()),
     ("defaultConfig.connectionSettings", |mesh| {
         mesh.default_config.as_ref().is_some_and(|config| config.connection_settings.is_some())
     }),
@@ -159,20 +114,10 @@ mod tests {
     use super::*;
     use crate::honoured::{Honoured, honoured_fields};
 
-    /// Fields that are reported where they are read, since only there it is known whether they would count.
-    const REPORTED_WHERE_READ: &[&str] = &[
-        "Gateway spec.servers[].tls.serverCertificate",
-        "Gateway spec.servers[].tls.privateKey",
-        "Gateway spec.servers[].tls.tlsCertificates",
-    ];
-
     #[test]
     fn every_field_without_effect_is_looked_for() {
-        let mut looked_for: Vec<String> =
-            REPORTED_WHERE_READ.iter().map(|known| (*known).to_owned()).collect();
-        looked_for.extend(SERVER_TLS.iter().map(|(name, _)| format!("Gateway spec.servers[].tls.{name}")));
-        let names = POLICY.iter().map(|(name, _)| name).chain(BLOCKS.iter().map(|(name, _)| name));
-        looked_for.extend(names.map(|name| format!("DestinationRule {name}")));
+        let mut looked_for: Vec<String> = Vec::new();
+        looked_for.extend(POLICY.iter().map(|(name, _)| format!("DestinationRule {name}")));
         looked_for.extend(MESH.iter().map(|(name, _)| format!("MeshConfig {name}")));
         for (kind, path, state) in honoured_fields() {
             if *state != Honoured::No {

@@ -9,40 +9,31 @@ use rustls::server::danger::ClientCertVerifier;
 
 use super::Failure;
 use super::cache::{Digest, Fingerprint};
-use super::secret::{AuthorityText, Problem, Secrets};
-use crate::certificates::{Authorities, ClientVerifier, Pins};
+use super::sources::{NamedAuthorities, Refusal, Sources, names_secrets};
+use crate::certificates::{Authorities, ClientVerifier, Pins, Unusable};
 
 /// What a server asks of its clients' certificates, not yet parsed.
 pub(super) struct ClientAuth<'a> {
     demand: ClientCertificate,
     /// `None`: any chain is trusted, or no certificate is asked for.
-    authorities: Option<AuthorityText<'a>>,
+    authorities: Option<NamedAuthorities<'a>>,
     settings: &'a ServerTlsSettings,
 }
 
 impl<'a> ClientAuth<'a> {
-    /// Finds what the mode needs; `credential` is the first Secret named.
+    /// Finds what the mode needs.
     ///
     /// # Errors
     /// The field and what is wrong with what it names.
-    pub(super) fn gather(
-        settings: &'a ServerTlsSettings,
-        credential: &str,
-        secrets: &Secrets<'a>,
-    ) -> Result<Self, (&'static str, Problem)> {
+    pub(super) fn gather(settings: &'a ServerTlsSettings, sources: &Sources<'a>) -> Result<Self, Refusal> {
         let demand = match settings.mode {
             Some(ServerTlsMode::Mutual) => ClientCertificate::Required,
             Some(ServerTlsMode::OptionalMutual) => ClientCertificate::Optional,
             _ => ClientCertificate::NotRequested,
         };
         let trusts_any = settings.insecure_skip_verify == Some(true);
-        let authorities = match settings.ca_cert_credential_name.as_deref().filter(|name| !name.is_empty()) {
-            _ if demand == ClientCertificate::NotRequested || trusts_any => None,
-            Some(name) => {
-                Some(secrets.named_authorities(name).map_err(|problem| ("caCertCredentialName", problem))?)
-            }
-            None => Some(secrets.authorities(credential).map_err(|problem| ("credentialName", problem))?),
-        };
+        let wanted = demand != ClientCertificate::NotRequested && !trusts_any;
+        let authorities = wanted.then(|| sources.authorities(settings)).transpose()?;
         Ok(Self { demand, authorities, settings })
     }
 
@@ -56,15 +47,14 @@ impl<'a> ClientAuth<'a> {
         if self.demand == ClientCertificate::NotRequested {
             return asked.finish();
         }
-        let texts = self
-            .authorities
-            .iter()
+        let texts = self.authorities.iter().map(|named| &named.text);
+        let texts = texts
             .flat_map(|text| [text.source.as_bytes(), text.certificates, text.revoked.unwrap_or_default()]);
         asked
             .add_all(texts)
             .add_all(&self.settings.subject_alt_names)
-            .add_all(&self.settings.verify_certificate_spki)
-            .add_all(&self.settings.verify_certificate_hash)
+            .add_all(self.pinned_keys())
+            .add_all(self.pinned_certificates())
             .finish()
     }
 
@@ -78,9 +68,8 @@ impl<'a> ClientAuth<'a> {
             ClientCertificate::Optional => false,
             ClientCertificate::Required => true,
         };
-        let source = self.authorities.as_ref().map(|text| Arc::clone(&text.source)).unwrap_or_default();
-        let failed = |problem| Failure::unusable("credentialName", &source, &problem);
-        let authorities = self.authorities.as_ref();
+        let failed = |problem| self.unusable(&problem);
+        let authorities = self.authorities.as_ref().map(|named| &named.text);
         let authorities = authorities.map(|text| Authorities::from_pem(text.certificates, text.revoked));
         let authorities = authorities.transpose().map_err(failed)?;
         let names = self.settings.subject_alt_names.clone();
@@ -88,15 +77,34 @@ impl<'a> ClientAuth<'a> {
         Ok(Some(Arc::new(verifier.map_err(failed)?)))
     }
 
+    fn unusable(&self, problem: &Unusable) -> Failure {
+        let Some(NamedAuthorities { fields, called, .. }) = &self.authorities else {
+            return Failure::unusable("", "what is asked of clients", problem);
+        };
+        match problem {
+            Unusable::RevocationList => Failure::unusable(fields.1, &called.1, problem),
+            _ => Failure::unusable(fields.0, &called.0, problem),
+        }
+    }
+
+    /// Digests only count where certificates come from Secrets (Istio: `ApplyToCommonTLSContext` takes none).
+    fn pinned_keys(&self) -> &'a [String] {
+        if names_secrets(self.settings) { &self.settings.verify_certificate_spki } else { &[] }
+    }
+
+    fn pinned_certificates(&self) -> &'a [String] {
+        if names_secrets(self.settings) { &self.settings.verify_certificate_hash } else { &[] }
+    }
+
     /// The digests of `verifyCertificateSpki` and `verifyCertificateHash`.
     fn pins(&self) -> Result<Pins, Failure> {
         let malformed = |field: &'static str| Failure {
-            field,
+            field: field.to_owned(),
             message: format!("{field} holds something that is not a SHA-256 digest"),
             remedy: "write base64 for a public key, hexadecimal for a certificate",
         };
-        let keys = self.settings.verify_certificate_spki.iter().map(|text| base64(text));
-        let certificates = self.settings.verify_certificate_hash.iter().map(|text| hexadecimal(text));
+        let keys = self.pinned_keys().iter().map(|text| base64(text));
+        let certificates = self.pinned_certificates().iter().map(|text| hexadecimal(text));
         Ok(Pins {
             keys: keys.collect::<Option<_>>().ok_or_else(|| malformed("verifyCertificateSpki"))?,
             certificates: certificates

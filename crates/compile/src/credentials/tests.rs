@@ -1,6 +1,7 @@
 //! Chains out of Secrets, proven by handshakes.
 
 mod clients;
+mod files;
 mod sessions;
 
 use std::time::SystemTime;
@@ -161,7 +162,6 @@ fn what_cannot_be_served_says_why() {
             ".credentialNames[1]",
             "nosuch",
         ),
-        ("serverCertificate: /a, privateKey: /b", Code::FieldNotHonoured, "", "files"),
         ("", Code::SchemaValidationError, "", "no certificate"),
     ] {
         let (reason, found, place) = scene.refused(&format!("mode: SIMPLE, {tls}"));

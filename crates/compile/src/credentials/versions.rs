@@ -100,7 +100,10 @@ impl Offer {
             [] => of_mesh(shared(|mesh| &mesh.cipher_suites)),
             own => List { names: own, field: "cipherSuites", prefix: "" },
         };
-        let curves = of_mesh(shared(|mesh| &mesh.ecdh_curves));
+        let curves = match settings.ecdh_curves.as_slice() {
+            [] => of_mesh(shared(|mesh| &mesh.ecdh_curves)),
+            own => List { names: own, field: "ecdhCurves", prefix: "" },
+        };
         let suites = chosen(&suites, SUITES, DEFAULT_SUITES, reporter);
         Self {
             tls12: minimum != Some(TlsVersion::V1_3) && !suites.is_empty(),

@@ -29,15 +29,14 @@ pub(super) const TABLES: &[Table] = &[
             "spec.servers[].tls.{mode,httpsRedirect,credentialName,credentialNames,caCertCredentialName}",
             "spec.servers[].tls.{minProtocolVersion,maxProtocolVersion,cipherSuites,subjectAltNames}",
             "spec.servers[].tls.{insecureSkipVerify,verifyCertificateHash,verifyCertificateSpki}",
+            "spec.servers[].tls.{serverCertificate,privateKey,caCertificates,caCrl,ecdhCurves}",
+            "spec.servers[].tls.tlsCertificates{,[].serverCertificate,[].privateKey}",
         ],
     },
     Table {
         kind: Kind::Gateway,
-        state: No,
-        paths: &[
-            "spec.servers[].tls.{serverCertificate,privateKey,caCertificates,caCrl,ecdhCurves}",
-            "spec.servers[].tls.tlsCertificates.**",
-        ],
+        state: Ignored("Istio takes authorities from the server's own caCertificates alone"),
+        paths: &["spec.servers[].tls.tlsCertificates[].caCertificates"],
     },
     Table {
         kind: Kind::Gateway,
@@ -142,8 +141,12 @@ pub(super) const TABLES: &[Table] = &[
         paths: &[
             "spec.{,subsets[].}trafficPolicy.tunnel.**",
             "spec.{,subsets[].}trafficPolicy.retryBudget.budgetInterval",
-            "spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.backendUtilization.**",
         ],
+    },
+    Table {
+        kind: Kind::DestinationRule,
+        state: Ignored("Istio's gateway does not look at it"),
+        paths: &["spec.{,subsets[].}trafficPolicy.{,portLevelSettings[].}loadBalancer.backendUtilization.**"],
     },
     Table {
         kind: Kind::DestinationRule,
@@ -217,7 +220,12 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         kind: Kind::MeshConfig,
         state: No,
-        paths: &["protocolDetectionTimeout", "defaultConfig.{connectionSettings,proxyHeaders}.**"],
+        paths: &["defaultConfig.{connectionSettings,proxyHeaders}.**"],
+    },
+    Table {
+        kind: Kind::MeshConfig,
+        state: Ignored("Istio sets it at sidecars alone; a gateway waits 15 s for what a client says first"),
+        paths: &["protocolDetectionTimeout"],
     },
     Table { kind: Kind::MeshConfig, state: Ignored(PEERS), paths: &["zoneAwareLbSetting.minClusterSize"] },
     Table {

@@ -11,13 +11,15 @@ mod policy;
 mod upstream_tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use portcullis_api::Kind;
 use portcullis_api::mesh::MeshConfig;
-use portcullis_api::networking::Subset;
+use portcullis_api::networking::{Subset, TrafficPolicy};
 use portcullis_snapshot::action::Target;
 use portcullis_snapshot::cluster::{Endpoints, HashPolicy};
+use portcullis_snapshot::listener::{Tunnel, TunnelMethod};
 use portcullis_snapshot::{Cluster, ClusterId};
 
 use self::destination_rule::{DestinationRules, MergedRule, Written};
@@ -50,6 +52,10 @@ struct Built {
     /// for the former.
     hash_with_port: Vec<HashPolicy>,
     hash_without_port: Vec<HashPolicy>,
+    /// The proxy it is: where it is the only destination, and where it is one of several, when its subset has no say
+    /// (Istio: `tunnelingconfig.Apply`).
+    tunnel: Option<Tunnel>,
+    shared_tunnel: Option<Tunnel>,
 }
 
 impl<'a> Clusters<'a> {
@@ -125,6 +131,12 @@ impl<'a> Clusters<'a> {
     pub(crate) fn hash_policies(&self, target: &Target, explicit_port: bool) -> Vec<HashPolicy> {
         let Some(built) = self.at(target) else { return Vec::new() };
         if explicit_port { built.hash_with_port.clone() } else { built.hash_without_port.clone() }
+    }
+
+    /// The tunnel that `target` is the entry of.
+    pub(crate) fn tunnel(&self, target: &Target, is_only: bool) -> Option<Tunnel> {
+        let built = self.at(target)?;
+        if is_only { built.tunnel.clone() } else { built.shared_tunnel.clone() }
     }
 
     /// The cluster itself, if there is one.
@@ -224,6 +236,11 @@ impl<'a> Builder<'a, '_> {
             cluster: Arc::new(cluster),
             hash_with_port: policy.hash_policies(),
             hash_without_port: Policy::new(rule, subset, None, self.mesh).hash_policies(),
+            tunnel: match subset {
+                Some((_, subset)) => tunnel(subset.value.traffic_policy.as_ref()),
+                None => tunnel(rule.and_then(|rule| rule.policy).map(|policy| policy.value)),
+            },
+            shared_tunnel: tunnel(rule.and_then(|rule| rule.policy).map(|policy| policy.value)),
         };
         self.built.insert(name, built);
     }
@@ -268,6 +285,17 @@ impl<'a> Builder<'a, '_> {
             |members| locality::layout(members, setting.as_ref()?, detection, gateway),
         )
     }
+}
+
+/// The tunnel that a policy asks for; there is none for single ports, and a subset inherits none.
+fn tunnel(policy: Option<&TrafficPolicy>) -> Option<Tunnel> {
+    let written = policy?.tunnel.as_ref()?;
+    let (host, port) = (&written.target_host, written.target_port);
+    let authority =
+        if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let by_post = written.protocol.as_deref() == Some("POST");
+    let method = if by_post { TunnelMethod::Post } else { TunnelMethod::Connect };
+    Some(Tunnel { authority: authority.into(), method })
 }
 
 #[cfg(test)]

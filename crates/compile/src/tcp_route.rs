@@ -160,7 +160,9 @@ impl TcpMaker<'_, '_> {
             first.and_then(|target| self.clusters.get(target)).map_or(&defaults, |cluster| &cluster.pool);
         let (idle_timeout, max_duration) = (pool.tcp_idle_timeout, pool.max_connection_duration);
         let hash = first.map(|target| self.clusters.hash_policies(target, explicit_port)).unwrap_or_default();
-        TcpRoute { origin, destinations, idle_timeout, max_duration, hash }
+        let is_only = destinations.iter().nth(1).is_none();
+        let tunnel = first.and_then(|target| self.clusters.tunnel(target, is_only));
+        TcpRoute { origin, destinations, idle_timeout, max_duration, hash, tunnel }
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
+use crate::tcp::tunnel::Tunnelled;
+
 /// A byte stream to a peer.
 pub(crate) enum Stream {
     /// Plain TCP.
@@ -23,6 +25,8 @@ pub(crate) enum Stream {
     TlsServer(Box<server::TlsStream<Replay<TcpStream>>>),
     /// TLS to an upstream.
     TlsClient(Box<client::TlsStream<Box<Stream>>>),
+    /// A tunnel through another proxy.
+    Tunnel(Box<Tunnelled>),
 }
 
 /// A stream whose first bytes were read already and are given again.
@@ -41,12 +45,16 @@ impl Stream {
             Self::Unix(_) => None,
             Self::TlsServer(stream) => Some(&stream.get_ref().0.inner),
             Self::TlsClient(stream) => stream.get_ref().0.tcp(),
+            Self::Tunnel(_) => None,
         }
     }
 
     /// Own address of the connection.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.tcp().and_then(|stream| stream.local_addr().ok())
+        match self {
+            Self::Tunnel(tunnel) => tunnel.local,
+            _ => self.tcp().and_then(|stream| stream.local_addr().ok()),
+        }
     }
 
     /// Whether the peer, which owes us nothing now, has sent something or gone away: such a
@@ -77,6 +85,7 @@ impl AsyncRead for Stream {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::TlsServer(stream) => tolerate_missing_close_notify(Pin::new(stream).poll_read(cx, buffer)),
             Self::TlsClient(stream) => tolerate_missing_close_notify(Pin::new(stream).poll_read(cx, buffer)),
+            Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -97,6 +106,7 @@ macro_rules! on_inner {
             Stream::Unix($stream) => $call,
             Stream::TlsServer($stream) => $call,
             Stream::TlsClient($stream) => $call,
+            Stream::Tunnel($stream) => $call,
         }
     };
 }

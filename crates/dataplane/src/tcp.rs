@@ -12,6 +12,7 @@ mod dial;
 mod ending;
 pub(crate) mod farewell;
 pub(crate) mod pump;
+pub(crate) mod tunnel;
 
 use std::future::poll_fn;
 use std::sync::Arc;

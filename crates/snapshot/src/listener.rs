@@ -125,4 +125,24 @@ pub struct TcpRoute {
     pub max_duration: Option<Duration>,
     /// Consistent hashing, by source address only.
     pub hash: Vec<HashPolicy>,
+    /// The destination is a proxy that the bytes are led through.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// A way through another proxy (`tunnel` of a DestinationRule).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Host and port it leads to.
+    pub authority: Box<str>,
+    /// The request that opens it.
+    pub method: TunnelMethod,
+}
+
+/// How a tunnel is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelMethod {
+    /// `CONNECT`.
+    Connect,
+    /// `POST`, its bodies carry the bytes.
+    Post,
 }

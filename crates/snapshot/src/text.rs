@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::Snapshot;
 use crate::action::{Action, Destinations, Target};
-use crate::listener::{ChainService, ChainTls, FilterChain, HeaderDemand, ProxyProtocol};
+use crate::listener::{ChainService, ChainTls, FilterChain, HeaderDemand, ProxyProtocol, Tunnel};
 use crate::matcher::{RouteMatcher, Without};
 use crate::route::{Route, RouteTable};
 
@@ -76,7 +76,11 @@ fn write_chain(out: &mut String, snapshot: &Snapshot, chain: &FilterChain) -> fm
     match &chain.service {
         ChainService::Http(table) => write_table(out, snapshot, table),
         ChainService::Tcp(route) => {
-            writeln!(out, "    tcp -> {} ({})", destinations(snapshot, &route.destinations), route.origin)
+            write!(out, "    tcp -> {}", destinations(snapshot, &route.destinations))?;
+            if let Some(Tunnel { authority, method }) = &route.tunnel {
+                write!(out, ", {method:?} {authority}")?;
+            }
+            writeln!(out, " ({})", route.origin)
         }
         ChainService::Nothing => writeln!(out, "    closes"),
     }

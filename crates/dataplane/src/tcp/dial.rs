@@ -10,7 +10,7 @@ use portcullis_telemetry::metrics::PoolMetrics;
 use portcullis_traffic::breaker::{Permit, Resource};
 use portcullis_traffic::{Observation, hash};
 
-use super::{Ending, Payload, Way};
+use super::{Ending, Payload, Way, tunnel};
 use crate::connection::Connection;
 use crate::error::UpstreamError;
 use crate::postgres::cancel::{Registered, Target};
@@ -124,6 +124,14 @@ async fn connect(
     address: &Address,
     (way, client): (&Way, Ends),
 ) -> Result<Stream, DialError> {
+    if let Some(tunnel) = &way.route.tunnel {
+        let mut stream = tunnel::open(tunnel, cluster, address, client).await?;
+        // TLS of the cluster is that of the proxy: the server behind it has what the client brings.
+        if way.payload == Payload::PostgresTls {
+            ask_for_tls(&mut stream).await?;
+        }
+        return Ok(stream);
+    }
     let mut stream = connect::plain(cluster, address, Some(client)).await?;
     let asks = match way.payload {
         Payload::PostgresTls => true,

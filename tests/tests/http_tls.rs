@@ -41,7 +41,7 @@ fn connect(config: &Arc<ClientConfig>, address: SocketAddr, name: &str) -> std::
     Ok(Raw::over(StreamOwned::new(tls, stream)))
 }
 
-fn certificate(client: &Secure) -> Vec<u8> {
+fn certificate_of(client: &Secure) -> Vec<u8> {
     client.stream.conn.peer_certificates().unwrap()[0].to_vec()
 }
 
@@ -93,12 +93,48 @@ fn each_name_has_its_certificate() {
     let config = Arc::new(config(&ca, rustls::ALL_VERSIONS));
     for (name, leaf) in &leaves {
         let mut client = connect(&config, gateway.address(443), name).unwrap();
-        assert!(certificate(&client) == leaf.certificate_der, "{name}");
+        assert!(certificate_of(&client) == leaf.certificate_der, "{name}");
         assert_eq!(client.get("/", name).text(), "fine");
     }
     for name in ["missing.test", "nobody.test", "a.b.wild.test.nobody"] {
         assert!(connect(&config, gateway.address(443), name).is_err(), "{name}");
     }
+}
+
+#[test]
+fn certificates_in_files_are_followed() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let ca = Authority::new("servers");
+    let (old, new) = (ca.server(&["a.test"]), ca.server(&["a.test"]));
+    let folder = tempfile::TempDir::new().unwrap();
+    let (certificate, key) = old.write(folder.path(), "a").unwrap();
+    let tls = |certificate: &Path, key: &Path| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("{{mode: SIMPLE, serverCertificate: '{certificate}', privateKey: '{key}'}}")
+    };
+    let late = folder.path().join("b.crt");
+    let (here, missing) = (tls(&certificate, &key), tls(&late, &folder.path().join("b.key")));
+    let gateway = Setup::new(https(&upstream, &[("a.test", &here), ("b.test", &missing)]), &[443]).start();
+    let mut client = config(&ca, rustls::ALL_VERSIONS);
+    client.resumption = Resumption::disabled();
+    let client = Arc::new(client);
+    let mut before = connect(&client, gateway.address(443), "a.test").unwrap();
+    assert!(certificate_of(&before) == old.certificate_der);
+    assert!(connect(&client, gateway.address(443), "b.test").is_err(), "its file is missing");
+    gateway.await_error(&format!("the file {} cannot be used", late.display()));
+
+    // A renewed pair is taken, and so is one that comes late; who is connected stays so.
+    let generation = gateway.generation();
+    new.write(folder.path(), "a").unwrap();
+    ca.server(&["b.test"]).write(folder.path(), "b").unwrap();
+    let renewed = poll(Instant::now() + LIMIT, || {
+        let a = connect(&client, gateway.address(443), "a.test").ok()?;
+        let b = connect(&client, gateway.address(443), "b.test");
+        (certificate_of(&a) == new.certificate_der && b.is_ok()).then_some(())
+    });
+    assert!(renewed.is_some(), "the new files are in use");
+    assert!(gateway.generation() > generation);
+    assert_eq!(before.get("/", "a.test").status, 200);
 }
 
 #[test]
@@ -113,12 +149,12 @@ fn a_new_certificate_is_for_new_handshakes() {
     client.resumption = Resumption::disabled();
     let client = Arc::new(client);
     let mut before = connect(&client, gateway.address(443), "a.test").unwrap();
-    assert!(certificate(&before) == old.certificate_der);
+    assert!(certificate_of(&before) == old.certificate_der);
     assert_eq!(before.get("/", "a.test").status, 200);
 
     gateway.apply("secret.yaml", &new.tls_secret("istio-system", "a"));
     let mut after = connect(&client, gateway.address(443), "a.test").unwrap();
-    assert!(certificate(&after) == new.certificate_der);
+    assert!(certificate_of(&after) == new.certificate_der);
     assert_eq!((before.get("/", "a.test").status, after.get("/", "a.test").status), (200, 200));
 
     // A Secret that cannot be used does not take away what is served.

@@ -1,5 +1,8 @@
 //! Mesh-wide settings.
 
+mod connections;
+mod own_headers;
+
 use std::time::Duration;
 
 use portcullis_api::mesh::{ForwardClientCertDetails, MeshConfig, NormalizationType};
@@ -51,16 +54,26 @@ pub(crate) fn settings(objects: &Objects, diagnostics: &mut Diagnostics) -> Sett
 
 fn of_mesh(mesh: &MeshConfig) -> Settings {
     let defaults = Settings::default();
-    let topology = mesh.default_config.as_ref().and_then(|config| config.gateway_topology.as_ref());
-    let level = mesh.path_normalization.as_ref().and_then(|normalization| normalization.normalization);
+    let config = mesh.default_config.as_ref();
+    let topology = config.and_then(|config| config.gateway_topology.as_ref());
     let client_cert = topology.and_then(|topology| topology.forward_client_cert_details);
+    let bounds = config.and_then(|config| config.connection_settings.as_ref()).map(connections::effective);
+    let level = mesh.path_normalization.as_ref().and_then(|normalization| normalization.normalization);
+    let level = level.map_or(defaults.path_normalization, path_normalization);
+    let paths = connections::paths(level, bounds.as_deref());
     Settings {
-        path_normalization: level.map_or(defaults.path_normalization, path_normalization),
+        path_normalization: paths.level,
         trusted_proxies: topology
             .and_then(|topology| topology.num_trusted_proxies)
             .unwrap_or(defaults.trusted_proxies),
         forward_client_cert: client_cert.map_or(defaults.forward_client_cert, forward_client_cert),
         http10: defaults.http10,
+        own_headers: config
+            .and_then(|config| config.proxy_headers.as_ref())
+            .map_or(defaults.own_headers, own_headers::own_headers),
+        connections: bounds.as_deref().map_or(defaults.connections, connections::limits),
+        escaped_slashes: paths.escaped_slashes,
+        merge_slashes_alone: paths.merge_slashes_alone,
     }
 }
 

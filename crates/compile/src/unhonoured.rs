@@ -42,7 +42,6 @@ fn of_destination_rule(rule: &DestinationRule, diagnostics: &mut Diagnostics) {
 }
 
 fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
-    run(POLICY, policy, reporter);
     // Istio reads the budget along with the block, wherever that comes from.
     let ports = policy.port_level_settings.iter();
     if policy.retry_budget.is_some()
@@ -54,23 +53,11 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
     }
 }
 
-/// Below a `trafficPolicy`, but not for single ports.
-const POLICY: &[Check<TrafficPolicy>] = &[
-    ("retryBudget.budgetInterval", |policy| {
-        policy.retry_budget.as_ref().is_some_and(|budget| budget.budget_interval.is_some())
-    }),
-    ("tunnel", |policy| policy.tunnel.is_some()),
-];
-
 /// At the top of a mesh configuration.
-const MESH: &[Check<MeshConfig>] = &[
-    ("defaultConfig.connectionSettings", |mesh| {
-        mesh.default_config.as_ref().is_some_and(|config| config.connection_settings.is_some())
-    }),
-    ("defaultConfig.proxyHeaders", |mesh| {
-        mesh.default_config.as_ref().is_some_and(|config| config.proxy_headers.is_some())
-    }),
-];
+const MESH: &[Check<MeshConfig>] = &[("defaultConfig.proxyHeaders.preserveHttp1HeaderCase", |mesh| {
+    let headers = mesh.default_config.as_ref().and_then(|config| config.proxy_headers.as_ref());
+    headers.is_some_and(|headers| headers.preserve_http1_header_case == Some(true))
+})];
 
 /// Reports objects of kinds that Istio's gateway obeys and this one does not yet. Policies are errors: what
 /// they refuse is served.
@@ -117,19 +104,11 @@ mod tests {
     #[test]
     fn every_field_without_effect_is_looked_for() {
         let mut looked_for: Vec<String> = Vec::new();
-        looked_for.extend(POLICY.iter().map(|(name, _)| format!("DestinationRule {name}")));
         looked_for.extend(MESH.iter().map(|(name, _)| format!("MeshConfig {name}")));
         for (kind, path, state) in honoured_fields() {
             if *state != Honoured::No {
                 continue;
             }
-            // Policies stand in several places of a DestinationRule; the checks name their part within one.
-            let path = match path.split_once("trafficPolicy.") {
-                Some((_, within)) if *kind == Kind::DestinationRule => {
-                    within.strip_prefix("portLevelSettings[].").unwrap_or(within)
-                }
-                _ => path,
-            };
             let name = format!("{} {path}", kind.name());
             let found = looked_for.iter().any(|known| {
                 name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

@@ -41,6 +41,32 @@ pub(crate) struct Connection {
     _open: OpenConnection,
 }
 
+/// What bounds a client's connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Without a request.
+    pub(crate) idle: Duration,
+    /// From the first byte of a request head to its last.
+    pub(crate) head: Duration,
+    /// The response after this is its last.
+    pub(crate) takes_requests_until: Option<Instant>,
+    /// When it is closed between requests, idle or not.
+    pub(crate) ends_idle_at: Option<Instant>,
+}
+
+impl Bounds {
+    /// How long it may wait for a request from now on.
+    pub(crate) fn wait(&self) -> Duration {
+        let until = self.ends_idle_at.map(|end| end.saturating_duration_since(Instant::now()));
+        until.map_or(self.idle, |until| until.min(self.idle))
+    }
+}
+
+/// Envoy's `drain_timeout` where none is set.
+const DRAIN: Duration = Duration::from_secs(5);
+/// An idle time that nobody lives to see.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// How long a connection that was accepted while draining may take until its first request. Load balancers
 /// that have not noticed yet must be served; a spare connection must not hold up the end.
 const LATE_FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -221,6 +247,26 @@ impl Connection {
     /// and would keep them for as long as it lives.
     pub(crate) fn let_go(&self) -> Scope {
         self.scope.replace(self.worker.nowhere.clone())
+    }
+
+    /// What bounds the connection now: the newest snapshot's settings over the process's own.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let own = &self.worker.config.limits;
+        let pinned = self.worker.pin();
+        let said = &pinned.snapshot.settings.connections;
+        let life = said.life.map(|life| self.started_at + life);
+        Bounds {
+            idle: said.idle.map_or(own.idle_timeout, |idle| if idle.is_zero() { FOREVER } else { idle }),
+            head: said.head.unwrap_or(own.header_timeout),
+            takes_requests_until: life,
+            ends_idle_at: life.map(|end| end + said.drain.unwrap_or(DRAIN)),
+        }
+    }
+
+    /// Whether it has lived long enough.
+    pub(crate) fn is_old(&self) -> bool {
+        let life = self.worker.pin().snapshot.settings.connections.life;
+        life.is_some_and(|life| self.started_at.elapsed() >= life)
     }
 
     /// Waits until a connection without requests should end: when draining begins, or, if that had begun

@@ -47,6 +47,24 @@ pub(crate) enum ClientError {
     /// The body of a gRPC-Web request in text form is no base64.
     #[error("grpc_base_64_decode_failed")]
     GrpcWebText,
+    /// A header name with an underscore, where none are taken.
+    #[error("http1.unexpected_underscore")]
+    Underscore,
+    /// The request did not arrive whole in time.
+    #[error("request_overall_timeout")]
+    RequestTimeout,
+    /// Neither side sent a byte for too long.
+    #[error("stream_idle_timeout")]
+    StreamIdle {
+        /// Whether the request had been sent to its end.
+        whole: bool,
+    },
+    /// Request and response together took too long.
+    #[error("max_duration_timeout")]
+    StreamLife {
+        /// Whether the request had been sent to its end.
+        whole: bool,
+    },
 }
 
 /// The configuration leads nowhere.

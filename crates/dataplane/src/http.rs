@@ -42,7 +42,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut stream: Stream, mut ah
         return;
     }
     // Only a client that starts like the preface is waited for, no longer than for any other head.
-    let limit = connection.worker.config.limits.header_timeout;
+    let limit = connection.bounds().head;
     let looks = async {
         while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
             match stream.read_buf(&mut ahead).await {
@@ -85,7 +85,7 @@ async fn swallow(stream: &mut Stream, buffer: &mut BytesMut) {
 
 /// Waits for what a client says first; false when the connection should end instead.
 async fn first_bytes(connection: &Connection, stream: &mut Stream, ahead: &mut BytesMut) -> bool {
-    let limit = connection.worker.config.limits.idle_timeout;
+    let limit = connection.bounds().wait();
     tokio::select! {
         biased;
         read = tokio::time::timeout(limit, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),

@@ -270,7 +270,17 @@ impl Queue {
         let worker = Rc::clone(&self.worker);
         let newest = worker.pin();
         let has_port = newest.snapshot.listener(self.key).is_some();
-        let pinned = if has_port { newest } else { Rc::clone(&self.last.borrow()) };
+        let pinned = if has_port { Rc::clone(&newest) } else { Rc::clone(&self.last.borrow()) };
+        if newest
+            .snapshot
+            .settings
+            .connections
+            .connections
+            .is_some_and(|most| worker.open() >= u64::from(most))
+        {
+            worker.shard.dropped(DropReason::ConnectionLimit);
+            return;
+        }
         // Counted here and not in its task, which has not run when the next one is accepted.
         let open = worker.enter(&self.metrics);
         tokio::task::spawn_local(connection::serve(

@@ -175,6 +175,11 @@ impl Worker {
         }
     }
 
+    /// Connections open on all workers together.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection of a listener in for as long as the guard lives.
     pub(crate) fn enter(self: &Rc<Self>, listener: &ListenerMetrics) -> OpenConnection {
         self.connections.set(self.connections.get() + 1);

@@ -12,9 +12,10 @@ mod print;
 use portcullis_snapshot::host::without_port;
 use portcullis_snapshot::listener::{ChainService, ChainTls};
 use portcullis_snapshot::matcher::RequestView;
+use portcullis_snapshot::path::{self, Prepared};
 use portcullis_snapshot::route::{RouteTable, VirtualHost};
 use portcullis_snapshot::tls::CertificateInfo;
-use portcullis_snapshot::{FilterChain, Listener, Snapshot, path};
+use portcullis_snapshot::{FilterChain, Listener, Snapshot};
 
 pub(crate) use facts::{Decision, DestinationFacts, ForwardFacts, Outcome, Rule};
 pub(crate) use headers::{HeaderChange, Operation, Side};
@@ -151,8 +152,13 @@ impl<'a> Walk<'a, '_> {
 
     fn table(&mut self, table: &'a RouteTable, request: &'a Request) -> Outcome {
         let (raw, query) = path::split(&request.target);
-        let normal = match path::normalize(raw, self.snapshot.settings.path_normalization) {
-            Ok(normal) => normal,
+        let normal = match path::prepare(raw, &self.snapshot.settings) {
+            Ok(Prepared::Path(normal)) => normal,
+            Ok(Prepared::Redirect(normal)) => {
+                let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+                let why = "escaped slashes of the path, which connectionSettings wants written out";
+                return Outcome::redirected(307, format!("{normal}{query}"), why);
+            }
             Err(error) => return Outcome::failed(400, "-", format!("the path is refused: {error:?}")),
         };
         if normal != raw {

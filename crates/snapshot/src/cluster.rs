@@ -349,10 +349,12 @@ impl Default for PoolLimits {
 /// `retryBudget`: how many retries may be in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryBudget {
-    /// Share of the requests in progress or waiting for a connection.
+    /// Share of the requests in progress or waiting for a connection; with an interval, of those begun within it.
     pub share: Percentage,
     /// So many in any case.
     pub min_concurrency: u32,
+    /// How long a request counts from its beginning on; `None`: while it is in progress or waiting.
+    pub interval: Option<Duration>,
 }
 
 /// `tcp.tcpKeepalive`; unset parts are left to the system.

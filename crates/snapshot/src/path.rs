@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::settings::PathNormalization;
+use crate::settings::{EscapedSlashes, PathNormalization, Settings};
 
 /// Why a path has no normal form; the request is answered with 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,40 @@ pub enum PathError {
     EscapedNul,
     /// It holds a byte outside printable ASCII.
     BadByte,
+    /// It holds an escaped slash or backslash, and none is taken.
+    EscapedSlash,
+}
+
+/// A path as the settings want it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepared<'p> {
+    /// To be routed by.
+    Path(Cow<'p, str>),
+    /// To send the client to.
+    Redirect(Cow<'p, str>),
+}
+
+/// What `settings` make of `path` (no query, no fragment): escaped slashes first, then the normal form, as in Envoy.
+///
+/// # Errors
+/// See [`PathError`].
+pub fn prepare<'p>(path: &'p str, settings: &Settings) -> Result<Prepared<'p>, PathError> {
+    let rule = settings.escaped_slashes;
+    let escaped = rule != EscapedSlashes::Keep && has_escaped_slash(path);
+    if escaped && rule == EscapedSlashes::Reject {
+        return Err(PathError::EscapedSlash);
+    }
+    let mut plain = if escaped { decode_slashes(path) } else { Cow::Borrowed(path) };
+    if settings.merge_slashes_alone && plain.contains("//") {
+        plain = Cow::Owned(merge_slashes(&plain).into_owned());
+    }
+    let level = settings.path_normalization;
+    let normal = match plain {
+        Cow::Borrowed(plain) => normalize(plain, level)?,
+        Cow::Owned(plain) => Cow::Owned(normalize(&plain, level)?.into_owned()),
+    };
+    let redirects = escaped && rule == EscapedSlashes::Redirect;
+    Ok(if redirects { Prepared::Redirect(normal) } else { Prepared::Path(normal) })
 }
 
 /// Splits a request target in origin form into path and query; a fragment is dropped.
@@ -52,6 +86,37 @@ pub fn normalize(path: &str, level: PathNormalization) -> Result<Cow<'_, str>, P
         normal.dedup_by(|next, kept| *next == b'/' && *kept == b'/');
     }
     String::from_utf8(normal).map(Cow::Owned).map_err(|_| PathError::BadByte)
+}
+
+/// Whether `path` has an escaped slash or backslash in it.
+fn has_escaped_slash(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    memchr::memchr_iter(b'%', bytes)
+        .any(|at| matches!(bytes.get(at + 1..at + 3), Some([b'2', b'f' | b'F'] | [b'5', b'c' | b'C'])))
+}
+
+/// `path` with neighbouring slashes made one, and nothing else done to it.
+fn merge_slashes(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return Cow::Borrowed(path);
+    }
+    let mut merged = path.to_owned();
+    while merged.contains("//") {
+        merged = merged.replace("//", "/");
+    }
+    Cow::Owned(merged)
+}
+
+/// `path` with escaped slashes and backslashes written out.
+fn decode_slashes(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut out = path.to_owned();
+    for (escaped, plain) in [("%2f", "/"), ("%2F", "/"), ("%5c", "\\"), ("%5C", "\\")] {
+        out = out.replace(escaped, plain);
+    }
+    Cow::Owned(out)
 }
 
 /// Whether this character never stands in a normalised path as itself: `Base` and the levels above it read it as
@@ -180,22 +245,44 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
 }
 
-fn decode_slashes(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') {
-        return Cow::Borrowed(path);
-    }
-    let mut out = path.to_owned();
-    for (escaped, plain) in [("%2f", "/"), ("%2F", "/"), ("%5c", "\\"), ("%5C", "\\")] {
-        out = out.replace(escaped, plain);
-    }
-    Cow::Owned(out)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn escaped_slashes_by_setting() {
+        let with = |escaped_slashes, path_normalization, merge_slashes_alone| Settings {
+            escaped_slashes,
+            path_normalization,
+            merge_slashes_alone,
+            ..Settings::default()
+        };
+        let (base, none) = (PathNormalization::Base, PathNormalization::None);
+        let routed = |path: &'static str| Ok(Prepared::Path(path.into()));
+        for (settings, expected) in [
+            (with(EscapedSlashes::Keep, base, false), routed("/a%2F..//b")),
+            (with(EscapedSlashes::Decode, base, false), routed("//b")),
+            (with(EscapedSlashes::Decode, none, true), routed("/a/../b")),
+            (with(EscapedSlashes::Redirect, base, false), Ok(Prepared::Redirect("//b".into()))),
+            (with(EscapedSlashes::Reject, base, false), Err(PathError::EscapedSlash)),
+        ] {
+            assert_eq!(prepare("/a%2F..//b", &settings), expected, "{settings:?}");
+            assert_eq!(prepare("/a", &settings), routed("/a"));
+        }
+    }
+
+    #[test]
+    fn slashes_by_themselves() {
+        for (path, escaped, decoded) in
+            [("/a%2Fb%5c", true, "/a/b\\"), ("/a%2", false, "/a%2"), ("/a%2e", false, "/a%2e")]
+        {
+            assert_eq!(has_escaped_slash(path), escaped, "{path}");
+            assert_eq!(decode_slashes(path), decoded);
+        }
+        assert_eq!(merge_slashes("//a///b/%2F"), "/a/b/%2F");
+    }
 
     #[test]
     fn base_is_what_the_reference_does() {

@@ -3,10 +3,15 @@
 //! They hold for the whole gateway, so workers share one [`Breaker`] per cluster. Where a limit is
 //! Istio's default, none, nothing is counted and no worker touches the other's cache line.
 
+mod window;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use portcullis_snapshot::cluster::{PoolLimits, RetryBudget};
+
+use window::Window;
 
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +40,8 @@ struct Budget {
     least: AtomicU32,
     /// Share of the requests in progress, in millionths.
     share: AtomicU32,
+    /// The requests begun lately, where those count.
+    window: Window,
 }
 
 /// There is no budget: `maxRetries` counts.
@@ -45,6 +52,7 @@ impl Budget {
         let (least, share) = budget.map_or((NO_BUDGET, 0), |budget| {
             (budget.min_concurrency.min(NO_BUDGET - 1), budget.share.millionths())
         });
+        self.window.set_interval(budget.and_then(|budget| budget.interval));
         for (word, value) in [(&self.least, least), (&self.share, share)] {
             if word.load(Ordering::Relaxed) != value {
                 word.store(value, Ordering::Relaxed);
@@ -68,7 +76,8 @@ impl Breaker {
     #[must_use]
     pub fn new(limits: &PoolLimits) -> Self {
         let gauge = |limit| Gauge { limit: AtomicU32::new(limit), used: AtomicU32::new(0) };
-        let budget = Budget { least: AtomicU32::new(NO_BUDGET), share: AtomicU32::new(0) };
+        let budget =
+            Budget { least: AtomicU32::new(NO_BUDGET), share: AtomicU32::new(0), window: Window::default() };
         budget.set(limits.retry_budget);
         Self { gauges: by_resource(limits).map(gauge), budget }
     }
@@ -89,7 +98,36 @@ impl Breaker {
     /// Dropping the permit gives it back.
     #[must_use]
     pub fn try_acquire(self: &Arc<Self>, resource: Resource) -> Option<Permit> {
-        let limit = self.limit(resource);
+        self.try_below(resource, self.gauges[resource as usize].limit.load(Ordering::Relaxed))
+    }
+
+    /// One more retry, or `None` where the budget or the limit has none to give. `now` is only asked for where the
+    /// budget goes by time.
+    ///
+    /// Dropping the permit gives it back.
+    #[must_use]
+    pub fn try_retry(self: &Arc<Self>, now: impl FnOnce() -> Instant) -> Option<Permit> {
+        let limit = if self.budget.is_set() {
+            let counted = match self.budget.window.is_open() {
+                true => self.budget.window.begun(now()),
+                false => u64::from(self.used(Resource::Requests)) + u64::from(self.used(Resource::Pending)),
+            };
+            let share = counted * u64::from(self.budget.share.load(Ordering::Relaxed)) / 1_000_000;
+            u32::try_from(share).unwrap_or(u32::MAX).max(self.budget.least.load(Ordering::Relaxed))
+        } else {
+            self.gauges[Resource::Retries as usize].limit.load(Ordering::Relaxed)
+        };
+        self.try_below(Resource::Retries, limit)
+    }
+
+    /// A request has begun. `now` is only asked for where a budget goes by time; it costs one load otherwise.
+    pub fn note_request(&self, now: impl FnOnce() -> Instant) {
+        if self.budget.window.is_open() {
+            self.budget.window.note(now());
+        }
+    }
+
+    fn try_below(self: &Arc<Self>, resource: Resource, limit: u32) -> Option<Permit> {
         if limit == u32::MAX && !self.is_counted(resource) {
             return Some(Permit { counted: None });
         }
@@ -104,17 +142,6 @@ impl Breaker {
     pub fn acquire(self: &Arc<Self>, resource: Resource) -> Permit {
         self.gauges[resource as usize].used.fetch_add(1, Ordering::Relaxed);
         Permit { counted: Some((Arc::clone(self), resource)) }
-    }
-
-    /// The limit now: that of retries follows the requests in progress where there is a budget.
-    fn limit(&self, resource: Resource) -> u32 {
-        if resource == Resource::Retries && self.budget.is_set() {
-            let active = u64::from(self.used(Resource::Requests)) + u64::from(self.used(Resource::Pending));
-            let share = active * u64::from(self.budget.share.load(Ordering::Relaxed)) / 1_000_000;
-            let least = self.budget.least.load(Ordering::Relaxed);
-            return u32::try_from(share).unwrap_or(u32::MAX).max(least);
-        }
-        self.gauges[resource as usize].limit.load(Ordering::Relaxed)
     }
 
     /// Whether the use of `resource` matters although it has no limit: a budget is a share of it.
@@ -150,6 +177,8 @@ fn by_resource(limits: &PoolLimits) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -180,13 +209,13 @@ mod tests {
     fn a_budget_is_a_share_of_the_requests_in_progress() {
         let share = portcullis_snapshot::action::Percentage::from_percent(25.0);
         let limits = PoolLimits {
-            retry_budget: Some(RetryBudget { share, min_concurrency: 2 }),
+            retry_budget: Some(RetryBudget { share, min_concurrency: 2, interval: None }),
             max_retries: 1,
             ..PoolLimits::default()
         };
         let breaker = Arc::new(Breaker::new(&limits));
         let retries = |most: usize| {
-            let held: Vec<_> = (0..most).map_while(|_| breaker.try_acquire(Resource::Retries)).collect();
+            let held: Vec<_> = (0..most).map_while(|_| breaker.try_retry(Instant::now)).collect();
             held.len()
         };
         assert_eq!(retries(10), 2, "the least counts, maxRetries does not");
@@ -197,6 +226,29 @@ mod tests {
         drop((requests, waiting));
         breaker.update(&PoolLimits { max_retries: 1, ..PoolLimits::default() });
         assert_eq!(retries(10), 1, "without a budget maxRetries counts again");
+    }
+
+    #[test]
+    fn a_budget_with_an_interval_counts_what_began_within_it() {
+        let share = portcullis_snapshot::action::Percentage::from_percent(50.0);
+        let budget = |interval| PoolLimits {
+            retry_budget: Some(RetryBudget { share, min_concurrency: 1, interval }),
+            ..PoolLimits::default()
+        };
+        let breaker = Arc::new(Breaker::new(&budget(Some(Duration::from_secs(10)))));
+        let start = Instant::now();
+        let retries = |seconds: u64| {
+            let now = start + Duration::from_secs(seconds);
+            let held: Vec<_> = (0..10).map_while(|_| breaker.try_retry(|| now)).collect();
+            held.len()
+        };
+        assert_eq!(retries(0), 1);
+        (0..8).for_each(|_| breaker.note_request(|| start));
+        assert_eq!((retries(0), retries(9)), (4, 4), "half of 8, over or not");
+        assert_eq!(retries(11), 1, "they have expired");
+        breaker.update(&budget(None));
+        breaker.note_request(|| unreachable!("nobody asks for the time"));
+        assert_eq!(retries(0), 1, "nothing is in progress");
     }
 
     #[test]

@@ -352,6 +352,7 @@ fn budget_of(budget: &api::RetryBudget) -> RetryBudget {
     RetryBudget {
         share: Percentage::from_percent(budget.percent.unwrap_or(20.0)),
         min_concurrency: budget.min_retry_concurrency.filter(|least| *least > 0).unwrap_or(3),
+        interval: positive(budget.budget_interval.as_ref()),
     }
 }
 

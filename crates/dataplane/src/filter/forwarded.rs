@@ -2,11 +2,14 @@
 //! (routing.md §2.11, security.md §6.1).
 
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use portcullis_snapshot::Headers;
-use portcullis_snapshot::settings::ForwardClientCert;
+use portcullis_snapshot::headers::Header;
+use portcullis_snapshot::settings::{ForwardClientCert, Underscores};
 
+use crate::error::ClientError;
 use crate::http::exchange::Exchange;
 use crate::http::message::text;
 
@@ -41,7 +44,8 @@ const CONTROLS: &[&[u8]] = &[
 
 /// Cleans the request's headers and sets the gateway's own; settles the trusted client and scheme.
 pub(crate) fn sanitize(exchange: &mut Exchange) {
-    let settings = exchange.scope.pinned.snapshot.settings.clone();
+    let pinned = Rc::clone(&exchange.scope.pinned);
+    let settings = &pinned.snapshot.settings;
     let hops = settings.trusted_proxies as usize;
     drop_hop_by_hop(&mut exchange.request.headers);
     // An upgrade that is allowed goes on to the upstream, and routes may match it.
@@ -73,16 +77,39 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
     {
         exchange.scheme = proto;
     }
-    let id: Bytes = exchange.worker().with_dice(request_id);
+    // Without one of its own, the gateway goes by the client's.
+    let own = settings.own_headers.request_id.then(|| exchange.worker().with_dice(request_id));
+    let port = exchange.connection.local.port();
     let headers = &mut exchange.request.headers;
     headers.set("x-forwarded-for", appended.clone());
     headers.set("x-forwarded-proto", exchange.scheme);
-    headers.set("x-request-id", id.clone());
+    if let Some(id) = &own {
+        headers.set("x-request-id", id.clone());
+    }
+    if settings.own_headers.forwarded_port && (hops == 0 || !headers.contains("x-forwarded-port")) {
+        headers.set("x-forwarded-port", port.to_string());
+    }
+    let id = own.or_else(|| headers.first("x-request-id").cloned());
     headers.append("x-envoy-external-address", client_text);
     client_certificate(exchange, settings.forward_client_cert);
     exchange.record.inner.x_forwarded_for = Some(appended);
-    exchange.record.inner.request_id = Some(id);
+    exchange.record.inner.request_id = id;
     exchange.record.inner.downstream_remote_address = Some(exchange.client);
+}
+
+/// Takes header names with underscores as the settings say.
+///
+/// # Errors
+/// When there is one, and none is taken.
+pub(crate) fn underscores(headers: &mut Headers, rule: Underscores) -> Result<(), ClientError> {
+    let has_one = |field: &Header| memchr::memchr(b'_', &field.name).is_some();
+    match rule {
+        Underscores::Allow => {}
+        Underscores::Drop => headers.retain(|field| !has_one(field)),
+        Underscores::Reject if headers.iter().any(has_one) => return Err(ClientError::Underscore),
+        Underscores::Reject => {}
+    }
+    Ok(())
 }
 
 /// Fields that end at this hop, and those that `Connection` names, unless the gateway or an
@@ -191,6 +218,20 @@ mod tests {
         drop_hop_by_hop(&mut headers);
         let left: Vec<_> = headers.iter().map(|field| text(&field.name).to_owned()).collect();
         assert_eq!(left, ["x-forwarded-for", "authorization", "te", "x-b"]);
+    }
+
+    #[test]
+    fn names_with_underscores() {
+        for (rule, expected) in [
+            (Underscores::Allow, Ok(2)),
+            (Underscores::Drop, Ok(1)),
+            (Underscores::Reject, Err(ClientError::Underscore)),
+        ] {
+            let mut headers = Headers::default();
+            headers.append("x_a", "1");
+            headers.append("x-a", "_");
+            assert_eq!(underscores(&mut headers, rule).map(|()| headers.len()), expected);
+        }
     }
 
     #[test]

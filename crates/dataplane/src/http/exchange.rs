@@ -115,6 +115,11 @@ impl Record {
         Self { worker: Rc::clone(&connection.worker), at: arrival.at, inner, settled: false, held: None }
     }
 
+    /// When the request began.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.at
+    }
+
     /// Time since the request began.
     pub(crate) fn elapsed(&self) -> std::time::Duration {
         self.at.elapsed()
@@ -220,7 +225,9 @@ pub(crate) async fn refuse(
         record.inner.flags.set(flag);
     }
     record.inner.bytes_sent = reply.body.len() as u64;
-    let head = reply.head(&connection.worker.date());
+    let own = connection.scope().pinned;
+    let server = own.snapshot.settings.own_headers.server.as_ref();
+    let head = reply.head(server, &connection.worker.date());
     let out = writer.buffer();
     crate::http::h1::encode::response(out, head.status, &head.headers);
     if reply.body.is_empty() {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use portcullis_snapshot::action::{Action, Destination, Forward, Target};
 use portcullis_telemetry::flags::Flag;
 use portcullis_telemetry::record::Reason;
-use portcullis_traffic::breaker::{Permit, Resource};
+use portcullis_traffic::breaker::Permit;
 use portcullis_traffic::retry::{self, Decision, Outcome, ResponseFacts};
 
 use crate::error::{Error, RouteError, UpstreamError};
@@ -57,7 +57,9 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
     let cluster = Arc::clone(exchange.scope.pinned.snapshot.cluster(id));
     exchange.record.inner.cluster = Some(Arc::clone(&cluster));
     let bounds = prepare::request(&mut exchange, forward, destination);
-    let limit = exchange.worker().config.limits.retry_buffer;
+    let limits = &exchange.scope.pinned.snapshot.settings.connections;
+    let own = exchange.worker().config.limits.retry_buffer;
+    let limit = limits.buffer.map_or(own, |bytes| own.min(bytes as usize));
     let body = match exchange.grpc_web.and_then(Translation::of_request) {
         Some(translation) => body.translated(translation),
         None => body,
@@ -82,7 +84,9 @@ struct Journey<'a> {
 
 impl Journey<'_> {
     async fn travel(mut self, mut body: Replay, mut responder: Responder) -> Finished {
-        let mut timers = Timers::new(self.bounds.whole, self.forward.retry.per_try_timeout);
+        let limits = &self.exchange.scope.pinned.snapshot.settings.connections;
+        let mut timers = Timers::new(self.bounds.whole, self.forward.retry.per_try_timeout)
+            .of_stream(limits, self.exchange.record.arrived());
         let mut tried = portcullis_traffic::Tried::under(&self.forward.retry);
         let mut retrying = None;
         let mut mirrored = self.forward.mirrors.is_empty();
@@ -171,7 +175,7 @@ impl Journey<'_> {
         let flags = &mut self.exchange.record.inner.flags;
         match decision {
             Decision::Retry { wait } => {
-                let permit = self.upstream.breaker().try_acquire(Resource::Retries);
+                let permit = self.upstream.breaker().try_retry(std::time::Instant::now);
                 if permit.is_none() {
                     flags.set(Flag::UpstreamOverflow);
                 }

@@ -10,9 +10,10 @@ use std::time::SystemTime;
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
 use bytes::{Bytes, BytesMut};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::Connection;
+use crate::filter::forwarded;
 use crate::http::body::Body;
 use crate::http::exchange::{self, Arrival};
 use crate::http::h1::head::{MAX_HEAD, MAX_HEADERS, Version, is_method};
@@ -33,17 +34,11 @@ const SEND_BUFFER: usize = 256 * 1024;
 
 /// Serves streams until the connection ends.
 pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: BytesMut) {
-    let limits = connection.worker.config.limits.clone();
-    let mut settings = Builder::new();
-    settings
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(limits.max_streams)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buffer_size(SEND_BUFFER);
+    let bounds = connection.bounds();
+    let settings = builder(&connection);
     let (stream, gate) = Turn::new(Replay { ahead: ahead.freeze(), inner: stream });
     let handshake = settings.handshake::<_, Bytes>(stream);
-    let mut streams = match timeout(limits.header_timeout, handshake).await {
+    let mut streams = match timeout(bounds.head, handshake).await {
         Ok(Ok(streams)) => streams,
         Ok(Err(error)) => {
             tracing::debug!(%error, peer = %connection.peer, "HTTP/2 handshake failed");
@@ -56,7 +51,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
     let mut going = false;
     let mut waited = false;
     loop {
-        let idle = limits.idle_timeout;
+        let bounds = connection.bounds();
+        let old = bounds.takes_requests_until;
         let accept = poll_fn(|cx| {
             // Those that were accepted before the wait have run.
             if waited {
@@ -68,7 +64,12 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         });
         let accepted = tokio::select! {
             biased;
-            accepted = timeout(idle, accept) => accepted,
+            accepted = timeout(bounds.idle, accept) => accepted,
+            () = sleep_until(old.unwrap_or_else(Instant::now)), if old.is_some() && !going => {
+                going = true;
+                streams.graceful_shutdown();
+                continue;
+            }
             () = connection.unneeded(), if !going => {
                 // GOAWAY; streams in progress finish, the client opens others elsewhere.
                 going = true;
@@ -97,6 +98,21 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
     }
 }
 
+/// What a connection is told of the gateway's limits.
+fn builder(connection: &Connection) -> Builder {
+    let limits = &connection.worker.config.limits;
+    let pinned = connection.worker.pin();
+    let said = &pinned.snapshot.settings.connections;
+    let mut settings = Builder::new();
+    settings
+        .initial_window_size(said.stream_window.unwrap_or(STREAM_WINDOW))
+        .initial_connection_window_size(said.connection_window.unwrap_or(CONNECTION_WINDOW))
+        .max_concurrent_streams(said.streams.unwrap_or(limits.max_streams))
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(said.buffer.map_or(SEND_BUFFER, |bytes| SEND_BUFFER.min(bytes as usize)));
+    settings
+}
+
 async fn run(
     connection: Rc<Connection>,
     request: ::http::Request<RecvStream>,
@@ -105,7 +121,13 @@ async fn run(
     let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
     let (parts, stream) = request.into_parts();
     let has_body = !stream.is_end_stream();
-    let request = match accept(parts, has_body) {
+    let accepted = accept(parts, has_body).and_then(|mut request| {
+        let rule = connection.worker.pin().snapshot.settings.connections.underscores;
+        // As Envoy does: a stream that breaks the rule is reset.
+        let named = forwarded::underscores(&mut request.headers, rule);
+        named.map(|()| request).map_err(|_| Reason::PROTOCOL_ERROR)
+    });
+    let request = match accepted {
         Ok(request) => request,
         Err(reason) => {
             let mut record = exchange::Record::open(&connection, arrival);

@@ -1,11 +1,15 @@
 //! The steps of a request, in Istio's order (telemetry.md §1.3: … fault, CORS, statistics, router).
 
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_snapshot::action::Action;
 use portcullis_snapshot::host::without_port;
 use portcullis_snapshot::listener::ChainService;
+use portcullis_snapshot::path::{Prepared, prepare};
 use portcullis_snapshot::{RouteTable, VirtualHost};
+use portcullis_telemetry::details::Details;
 use portcullis_telemetry::record::Reason;
 
 use crate::error::{ClientError, Error, RouteError};
@@ -36,8 +40,13 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     if exchange.request.version == Version::Http10 && !exchange.scope.pinned.snapshot.settings.http10 {
         return Err(ClientError::LowVersion.into());
     }
+    // Names that some servers read as others are settled before anything looks at headers.
+    let pinned = Rc::clone(&exchange.scope.pinned);
+    forwarded::underscores(&mut exchange.request.headers, pinned.snapshot.settings.connections.underscores)?;
     // One canonical path for matching, policies and the upstream.
-    normalize(exchange)?;
+    if let Some(reply) = normalize(exchange)? {
+        return Ok(Some(reply));
+    }
     // What a client may not say about itself goes, what the gateway knows comes: routes may match it.
     forwarded::sanitize(exchange);
     // Who speaks gRPC-Web is answered in it from here on, whatever comes of the request.
@@ -80,21 +89,30 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     })
 }
 
-fn normalize(exchange: &mut Exchange) -> Result<(), Error> {
-    let level = exchange.scope.pinned.snapshot.settings.path_normalization;
+/// Puts the path into its normal form, or sends the client there.
+fn normalize(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
+    let pinned = Rc::clone(&exchange.scope.pinned);
     let original = text(&exchange.request.target);
     if original == "*" {
         // `OPTIONS *` speaks of the gateway itself: it names no resource that a route could match.
         return Err(RouteError::NotFound.into());
     }
     let (path, query) = portcullis_snapshot::path::split(original);
-    let normal = portcullis_snapshot::path::normalize(path, level).map_err(|_| ClientError::BadPath)?;
-    let length = path.len() + query.map_or(0, |query| query.len() + 1);
-    if matches!(normal, std::borrow::Cow::Borrowed(_)) && length == original.len() {
-        return Ok(());
+    match prepare(path, &pinned.snapshot.settings) {
+        Ok(Prepared::Path(normal)) => {
+            let length = path.len() + query.map_or(0, |query| query.len() + 1);
+            if matches!(normal, Cow::Owned(_)) || length != original.len() {
+                exchange.request.target = target(&normal, query);
+            }
+            Ok(None)
+        }
+        // gRPC clients follow no redirects (Envoy).
+        Ok(Prepared::Redirect(normal)) if !exchange.record.inner.grpc => {
+            let reply = Reply::new(307, "", Details::PATH_NORMALIZATION_FAILED);
+            Ok(Some(reply.with_header("location", target(&normal, query))))
+        }
+        Ok(Prepared::Redirect(_)) | Err(_) => Err(ClientError::BadPath.into()),
     }
-    exchange.request.target = target(&normal, query);
-    Ok(())
 }
 
 fn table(exchange: &Exchange) -> Option<&Arc<RouteTable>> {

@@ -1,6 +1,8 @@
 //! Answers the gateway makes itself: one place turns every failure into status, body, flags and
 //! details, as Istio's gateway words them.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use portcullis_snapshot::Headers;
 use portcullis_telemetry::details::Details;
@@ -13,9 +15,6 @@ use crate::http::exchange::{Exchange, Finished};
 use crate::http::h1::body::BodyError;
 use crate::http::h1::head::HeadError;
 use crate::http::message::{Follows, Responder, Response};
-
-/// The name the gateway gives itself, as Istio's does.
-pub(crate) const SERVER: &str = "istio-envoy";
 
 /// An answer of the gateway's own.
 #[derive(Debug, Clone)]
@@ -45,7 +44,7 @@ impl Reply {
     }
 
     /// The response head: own headers, then what every local reply carries.
-    pub(crate) fn head(&self, date: &Bytes) -> Response {
+    pub(crate) fn head(&self, server: Option<&Bytes>, date: &Bytes) -> Response {
         let mut headers = self.headers.clone();
         if !self.body.is_empty() {
             let length = itoa::Buffer::new().format(self.body.len()).to_owned();
@@ -53,7 +52,9 @@ impl Reply {
             headers.append("content-type", "text/plain");
         }
         headers.append("date", date.clone());
-        headers.append("server", SERVER);
+        if let Some(server) = server {
+            headers.append("server", server.clone());
+        }
         Response { status: self.status, headers }
     }
 }
@@ -114,7 +115,23 @@ pub(crate) fn client_error(error: ClientError) -> Reply {
             "Bad gRPC-web request, invalid base64 data.",
             Details::new("grpc_base_64_decode_failed"),
         ),
+        ClientError::Underscore => {
+            protocol_error(400, "Bad Request", Details::new("http1.unexpected_underscore"))
+        }
+        ClientError::RequestTimeout => Reply::new(408, "request timeout", Details::REQUEST_OVERALL_TIMEOUT),
+        ClientError::StreamIdle { whole } => {
+            Reply::new(out_of_time(whole), "stream timeout", Details::STREAM_IDLE_TIMEOUT)
+                .with_flag(Flag::StreamIdleTimeout)
+        }
+        ClientError::StreamLife { whole } => {
+            Reply::new(out_of_time(whole), "downstream duration timeout", Details::MAX_DURATION_TIMEOUT)
+        }
     }
+}
+
+/// Who is late: the upstream with its response, or the client with its request.
+fn out_of_time(whole: bool) -> u16 {
+    if whole { 504 } else { 408 }
 }
 
 fn upstream_error(error: &UpstreamError, retried: bool) -> Reply {
@@ -171,7 +188,13 @@ pub(crate) async fn send(
         exchange.record.inner.grpc_status =
             reply.headers.first_str("grpc-status").and_then(|text| text.parse().ok());
     }
-    let mut response = reply.head(&exchange.worker().date());
+    let pinned = Rc::clone(&exchange.scope.pinned);
+    let own = &pinned.snapshot.settings.own_headers;
+    if !own.debug {
+        reply.headers.remove("x-envoy-overloaded");
+    }
+    let server = own.server.as_ref();
+    let mut response = reply.head(server, &exchange.worker().date());
     if !reply.untouched {
         operations::on_response(&exchange, &mut response);
         restore_length(&mut response, &reply.body);
@@ -183,7 +206,7 @@ pub(crate) async fn send(
         grpc_web::explain(&mut response, &reply.body);
         reply.body = Bytes::new();
     }
-    overwrite_own(&mut response, &exchange.worker().date());
+    overwrite_own(&mut response, server, &exchange.worker().date());
     // The rest of the request would have to be read before the connection could be used again.
     // A 400 says that the two sides may not agree on what was sent: nothing more is read either.
     if (exchange.request.has_body || reply.status == 400)
@@ -219,9 +242,12 @@ fn restore_length(response: &mut Response, body: &Bytes) {
     }
 }
 
-/// `server` and `date` are the gateway's own, whatever the route's operations said.
-pub(crate) fn overwrite_own(response: &mut Response, date: &Bytes) {
-    response.headers.set("server", SERVER);
+/// `server` and `date` are the gateway's own, whatever the route's operations said; without a name of its own the
+/// gateway leaves `server` alone.
+pub(crate) fn overwrite_own(response: &mut Response, server: Option<&Bytes>, date: &Bytes) {
+    if let Some(server) = server {
+        response.headers.set("server", server.clone());
+    }
     if !response.headers.contains("date") {
         response.headers.append("date", date.clone());
     }

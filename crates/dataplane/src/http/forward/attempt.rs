@@ -11,7 +11,7 @@ use portcullis_traffic::retry::Outcome;
 use super::head::{Head, HeadSource};
 use super::prepare;
 use super::replay::Replay;
-use super::timers::Timers;
+use super::timers::{Expired, Timers};
 use super::wire::{self, h2_error, h2_request, is_going_away, is_idempotent, outcome, write_head};
 use crate::error::{ClientError, UpstreamError};
 use crate::http::body::{Body, H2Sink, Pump, PumpError, Sink, Source as _};
@@ -101,8 +101,9 @@ impl Attempt<'_> {
         let leased = self.lease(exchange, pending, &mut body, responder, timers).await;
         let (lease, admitted) = match leased {
             Ok(leased) => leased,
-            Err(None) => return Err(Failure::Gone),
-            Err(Some(error)) => {
+            Err(Event::Gone) => return Err(Failure::Gone),
+            Err(Event::Client(error)) => return Err(Failure::Client(error, body)),
+            Err(Event::Upstream(error)) => {
                 let outcome = outcome(&error, false);
                 return Err(Failure::Upstream { error, replay: body, outcome, stale: false });
             }
@@ -115,7 +116,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// A connection, and leave to use it; `Err(None)` when the client left meanwhile.
+    /// A connection, and leave to use it.
     async fn lease(
         &self,
         exchange: &Exchange,
@@ -123,7 +124,7 @@ impl Attempt<'_> {
         body: &mut Replay,
         responder: &mut Responder,
         timers: &mut Timers,
-    ) -> Result<(Lease, Permit), Option<UpstreamError>> {
+    ) -> Result<(Lease, Permit), Event> {
         let cluster = self.upstream.cluster();
         let http2 = wire::speaks_http2(&cluster, exchange.request.version);
         let host = prepare::server_name(&exchange.request);
@@ -135,12 +136,12 @@ impl Attempt<'_> {
         let mut leasing = pin!(self.upstream.lease(&cluster, wanted));
         let leased = poll_fn(|cx| {
             if let Poll::Ready(lease) = leasing.as_mut().poll(cx) {
-                return Poll::Ready(lease.map_err(Some));
+                return Poll::Ready(lease.map_err(Event::Upstream));
             }
             if body.live.poll_gone(cx).is_ready() || responder.poll_reset(cx).is_ready() {
-                return Poll::Ready(Err(None));
+                return Poll::Ready(Err(Event::Gone));
             }
-            timers.poll(cx).map(|error| Err(Some(error)))
+            timers.poll(cx).map(|expired| Err(expired.into()))
         })
         .await?;
         timers.leased();
@@ -148,10 +149,13 @@ impl Attempt<'_> {
         pending.observe(portcullis_traffic::Observation::Connected);
         // Counted from here on, as in Envoy: who waits for a connection is no request in progress yet.
         match self.upstream.breaker().try_acquire(Resource::Requests) {
-            Some(admitted) => Ok((leased, admitted)),
+            Some(admitted) => {
+                self.upstream.breaker().note_request(std::time::Instant::now);
+                Ok((leased, admitted))
+            }
             None => {
                 self.upstream.put_unused(leased);
-                Err(Some(UpstreamError::Overflow))
+                Err(Event::Upstream(UpstreamError::Overflow))
             }
         }
     }
@@ -258,6 +262,15 @@ enum Event {
     Upstream(UpstreamError),
 }
 
+impl From<Expired> for Event {
+    fn from(expired: Expired) -> Self {
+        match expired {
+            Expired::Client(error) => Self::Client(error),
+            Expired::Upstream(error) => Self::Upstream(error),
+        }
+    }
+}
+
 /// Sends the request body and waits for the response head at the same time.
 struct Waiting {
     upload: Pump<Replay>,
@@ -315,7 +328,10 @@ impl Waiting {
         match self.source.poll(cx) {
             Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(Event::Upstream(error))),
-            Poll::Pending => timers.poll(cx).map(|error| Err(Event::Upstream(error))),
+            Poll::Pending => {
+                timers.note_moved(self.upload.moved);
+                timers.poll(cx).map(|expired| Err(expired.into()))
+            }
         }
     }
 

@@ -95,7 +95,8 @@ fn copy(exchange: &Exchange, timeout: Option<Duration>) -> Request {
     let request = &exchange.request;
     let mut headers = request.headers.clone();
     headers.set("x-envoy-internal", "true");
-    if let Some(timeout) = timeout {
+    let told = exchange.scope.pinned.snapshot.settings.own_headers.debug;
+    if let Some(timeout) = timeout.filter(|_| told) {
         headers.set("x-envoy-expected-rq-timeout-ms", timeout.as_millis().to_string());
     }
     Request {

@@ -1,7 +1,9 @@
 //! The request as the upstream gets it: header operations, authority, path, deadlines.
 
+use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use portcullis_snapshot::Headers;
 use portcullis_snapshot::action::{Destination, Forward};
 use portcullis_snapshot::cluster::HashPolicy;
@@ -41,8 +43,11 @@ impl Bounds {
     /// Writes the bound into the request: for every upstream, and once more in gRPC's own form for gRPC.
     pub(crate) fn announce(&self, exchange: &mut Exchange, elapsed: Duration) {
         let Some(expected) = self.expected(elapsed) else { return };
+        let told = exchange.scope.pinned.snapshot.settings.own_headers.debug;
         let headers = &mut exchange.request.headers;
-        headers.set("x-envoy-expected-rq-timeout-ms", expected.as_millis().to_string());
+        if told {
+            headers.set("x-envoy-expected-rq-timeout-ms", expected.as_millis().to_string());
+        }
         if exchange.record.inner.grpc {
             headers.set("grpc-timeout", grpc_timeout_text(expected));
         }
@@ -57,16 +62,25 @@ pub(crate) fn request(exchange: &mut Exchange, forward: &Forward, destination: &
     bounds.announce(exchange, Duration::ZERO);
     count_attempt(exchange, 1);
     let set_authority = operations::on_request(exchange, destination);
+    let pinned = Rc::clone(&exchange.scope.pinned);
+    let own = &pinned.snapshot.settings.own_headers;
     let request = &mut exchange.request;
     if let Some(rewrite) = &forward.path {
         let original = request.target.clone();
         let (path, query) = portcullis_snapshot::path::split(text(&original));
         request.target = target(&rewrite.apply(path), query);
-        request.headers.set("x-envoy-original-path", original);
+        if own.debug {
+            request.headers.set("x-envoy-original-path", original);
+        }
     }
     if let Some(authority) = &forward.authority {
         let original = std::mem::replace(&mut request.authority, authority.clone());
-        request.headers.set("x-envoy-original-host", original);
+        if own.forwarded_host {
+            append_forwarded_host(&mut request.headers, &original);
+        }
+        if own.debug {
+            request.headers.set("x-envoy-original-host", original);
+        }
     } else if let Some(authority) = set_authority {
         request.authority = authority;
     }
@@ -74,8 +88,24 @@ pub(crate) fn request(exchange: &mut Exchange, forward: &Forward, destination: &
     bounds
 }
 
-/// Numbers a try, from 1.
+/// Appends a host to `x-forwarded-host`, unless it stands at its end already (Envoy: `appendForwardedHost`).
+fn append_forwarded_host(headers: &mut Headers, host: &Bytes) {
+    const NAME: &str = "x-forwarded-host";
+    let value = match headers.joined(NAME) {
+        None => host.clone(),
+        Some(list) if list.rsplit(|&byte| byte == b',').next().map(<[u8]>::trim_ascii) == Some(host) => {
+            return;
+        }
+        Some(list) => [&list[..], b",", host].concat().into(),
+    };
+    headers.set(NAME, value);
+}
+
+/// Numbers a try, from 1, if upstreams are told.
 pub(crate) fn count_attempt(exchange: &mut Exchange, number: u32) {
+    if !exchange.scope.pinned.snapshot.settings.own_headers.attempt_count {
+        return;
+    }
     exchange.request.headers.set("x-envoy-attempt-count", itoa::Buffer::new().format(number).to_owned());
 }
 
@@ -216,6 +246,22 @@ mod tests {
         }
         let over = Bounds::new(Some(seconds(1)), None).expected(seconds(2));
         assert_eq!(over, Some(Duration::from_millis(1)), "0 would mean no bound");
+    }
+
+    #[test]
+    fn hosts_are_appended_once() {
+        let host = Bytes::from_static(b"b.test");
+        for (list, expected) in [
+            (None, "b.test"),
+            (Some("a.test"), "a.test,b.test"),
+            (Some("a.test, b.test"), "a.test, b.test"),
+            (Some("b.test,a.test"), "b.test,a.test,b.test"),
+        ] {
+            let mut headers = Headers::default();
+            list.into_iter().for_each(|list| headers.append("x-forwarded-host", list));
+            append_forwarded_host(&mut headers, &host);
+            assert_eq!(headers.first_str("x-forwarded-host"), Some(expected), "{list:?}");
+        }
     }
 
     #[test]

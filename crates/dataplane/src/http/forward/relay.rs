@@ -1,6 +1,7 @@
 //! The response on its way to the client, while the rest of the request may still be going up.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 use super::Journey;
 use super::attempt::{Answer, Carrier};
 use super::replay::Replay;
-use super::timers::Timers;
-use crate::error::UpstreamError;
+use super::timers::{Expired, Timers};
+use crate::error::{ClientError, UpstreamError};
 use crate::filter::grpc_web::{self, Translation};
 use crate::filter::{cookie, cors, headers as operations};
 use crate::http::body::{Body, Pump, PumpError, Sink, Source as _};
@@ -72,6 +73,7 @@ pub(super) async fn run(
     match ended {
         End::Complete => {}
         End::Upstream(error) => return broken_upstream(exchange, &error, download).await,
+        End::Client(error) => return out_of_time(exchange, error, download).await,
         End::Gone => {
             exchange.record.client_left();
             return Finished::Broken;
@@ -131,7 +133,9 @@ fn finish_head(
     });
     let waited = timers.sent_at().map_or(std::time::Duration::ZERO, |sent| Instant::now() - sent);
     let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-    if response.status != 101 {
+    let own = Rc::clone(&exchange.scope.pinned);
+    let own = &own.snapshot.settings.own_headers;
+    if response.status != 101 && own.debug {
         response.headers.set("x-envoy-upstream-service-time", itoa::Buffer::new().format(millis).to_owned());
     }
     let elapsed = exchange.record.elapsed();
@@ -149,7 +153,7 @@ fn finish_head(
     }
     cookie::on_response(exchange, &mut response);
     let date = exchange.worker().date();
-    reply::overwrite_own(&mut response, &date);
+    reply::overwrite_own(&mut response, own.server.as_ref(), &date);
     response
 }
 
@@ -164,6 +168,8 @@ struct Relay {
 enum End {
     Complete,
     Upstream(UpstreamError),
+    /// The client's stream has had its time.
+    Client(ClientError),
     Gone,
 }
 
@@ -203,7 +209,11 @@ impl Relay {
         if reset || self.upload.source.live.poll_gone(cx).is_ready() {
             return Poll::Ready(End::Gone);
         }
-        timers.poll(cx).map(End::Upstream)
+        timers.note_moved(self.upload.moved + self.download.moved);
+        timers.poll(cx).map(|expired| match expired {
+            Expired::Upstream(error) => End::Upstream(error),
+            Expired::Client(error) => End::Client(error),
+        })
     }
 }
 
@@ -233,6 +243,18 @@ async fn broken_upstream(
     });
     exchange.record.settled = true;
     // What has come is passed on before the connection breaks off.
+    let _ = poll_fn(|cx| download.sink.poll_flush(cx)).await;
+    download.sink.abort();
+    Finished::Broken
+}
+
+/// The response is cut off: the client's stream has had its time.
+async fn out_of_time(mut exchange: Box<Exchange>, error: ClientError, mut download: Pump<Body>) -> Finished {
+    let reply = reply::client_error(error);
+    let record = &mut exchange.record.inner;
+    reply.flag.into_iter().for_each(|flag| record.flags.set(flag));
+    record.details = Some(reply.details);
+    exchange.record.settled = true;
     let _ = poll_fn(|cx| download.sink.poll_flush(cx)).await;
     download.sink.abort();
     Finished::Broken

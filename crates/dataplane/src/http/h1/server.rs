@@ -97,8 +97,8 @@ async fn next_head(
     connection: &Connection,
     reader: &mut Reader,
 ) -> Result<Option<Arrived>, (ClientError, Arrival)> {
-    let limits = &connection.worker.config.limits;
-    if reader.buffer.is_empty() && !wait_idle(connection, reader, limits.idle_timeout).await {
+    let bounds = connection.bounds();
+    if reader.buffer.is_empty() && !wait_idle(connection, reader, bounds.wait()).await {
         return Ok(None);
     }
     let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
@@ -123,7 +123,7 @@ async fn next_head(
             let parsed = if lenient { repaired(&head) } else { head::request(head) };
             return parsed.map(|head| Some((head, arrival))).map_err(refused);
         }
-        let deadline = arrival.at + limits.header_timeout;
+        let deadline = arrival.at + bounds.head;
         let filled = tokio::select! {
             biased;
             filled = reader.fill() => filled,
@@ -308,7 +308,7 @@ impl Responder {
                 other => encode::framing(out, other),
             }
         }
-        let draining = self.connection.worker.drain.is_draining();
+        let draining = self.connection.worker.drain.is_draining() || self.connection.is_old();
         let keep_alive = self.keep_alive && framing != Framing::UntilClose && !draining;
         if response.status != 101 {
             if !keep_alive {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use portcullis_api::Kind;
 use portcullis_api::mesh::MeshConfig;
-use portcullis_api::networking::{Subset, TrafficPolicy};
+use portcullis_api::networking::{ClientTlsMode, Subset, TrafficPolicy};
 use portcullis_snapshot::action::Target;
 use portcullis_snapshot::cluster::{Endpoints, HashPolicy};
 use portcullis_snapshot::listener::{Tunnel, TunnelMethod};
@@ -209,7 +209,7 @@ impl<'a> Builder<'a, '_> {
                 subset: subset.map(|(_, subset)| subset.value.name.as_str()).unwrap_or_default(),
                 host: &service.facts.host,
                 protocol,
-                names: &service.subject_alt_names,
+                names: service.expected_names(tls.settings.mode == Some(ClientTlsMode::IstioMutual)),
             };
             upstream_tls(&tls, &upstream, self.objects, self.environment, self.diagnostics)
         });

@@ -8,7 +8,7 @@ mod kubernetes;
 mod protocol;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::diagnostic::Diagnostics;
 use crate::environment::Environment;
 use crate::locality;
 use crate::objects::Objects;
+use crate::settings;
 
 /// Every service the gateway sees, by host.
 #[derive(Debug)]
@@ -38,8 +39,12 @@ pub(crate) struct Service {
     pub(crate) ports: Vec<Port>,
     /// How its endpoints are found.
     pub(crate) discovery: Discovery,
-    /// Names a server certificate may carry where no DestinationRule says.
-    pub(crate) subject_alt_names: Vec<String>,
+    /// Names its ServiceEntry gives.
+    subject_alt_names: Vec<String>,
+    /// Those, and the identities of its endpoints in every trust domain of the mesh; sorted.
+    identities: Vec<String>,
+    /// Whether it comes from a ServiceEntry.
+    is_external: bool,
     /// Which of its endpoints are preferred.
     pub(crate) distribution: Distribution,
 }
@@ -85,6 +90,8 @@ pub(crate) struct Member {
     pub(crate) locality: Arc<str>,
     /// Empty when unknown.
     pub(crate) node: Arc<str>,
+    /// SPIFFE identity of its service account.
+    pub(crate) identity: Option<Arc<str>>,
     pub(crate) workload: Arc<Workload>,
 }
 
@@ -146,7 +153,8 @@ impl Services {
         let mut hosts: BTreeMap<Arc<str>, Vec<Arc<Service>>> = BTreeMap::new();
         let kubernetes = kubernetes::services(objects, environment, &workloads, diagnostics);
         let entries = entry::services(objects, environment, &workloads);
-        for service in kubernetes.into_iter().chain(entries) {
+        for mut service in kubernetes.into_iter().chain(entries) {
+            service.identities = service.all_identities(settings::trust_domain_aliases(objects));
             let same_host = hosts.entry(Arc::clone(&service.facts.host)).or_default();
             // In one namespace the first one holds the name alone.
             if same_host.iter().all(|held| held.facts.namespace != service.facts.namespace) {
@@ -170,6 +178,27 @@ impl Services {
 }
 
 impl Service {
+    /// Names a server certificate may carry where no DestinationRule says, in the mesh's own TLS or in any other:
+    /// Istio expects the accounts of Kubernetes' endpoints only in the former.
+    pub(crate) fn expected_names(&self, in_mesh: bool) -> &[String] {
+        if in_mesh || self.is_external { &self.identities } else { &[] }
+    }
+
+    /// Identities in the mesh's trust domain hold in its aliases, too (Istio: `ExpandWithTrustDomains`).
+    fn all_identities(&self, aliases: &[String]) -> Vec<String> {
+        let members = self.ports.iter().flat_map(|port| &port.members);
+        let known = members.filter_map(|member| member.identity.as_deref());
+        let mut all: BTreeSet<String> = known.map(str::to_owned).collect();
+        all.extend(self.subject_alt_names.iter().cloned());
+        let elsewhere = |identity: &String| {
+            let (_, path) = identity.strip_prefix("spiffe://")?.split_once('/')?;
+            Some(aliases.iter().map(|domain| format!("spiffe://{domain}/{path}")).collect::<Vec<_>>())
+        };
+        let expanded: Vec<String> = all.iter().filter_map(elsewhere).flatten().collect();
+        all.extend(expanded);
+        all.into_iter().collect()
+    }
+
     /// The port a destination without port means: the only one, else that of the gateway's server.
     pub(crate) fn default_port(&self, server_port: u16) -> u16 {
         match self.ports.as_slice() {

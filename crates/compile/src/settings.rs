@@ -25,6 +25,17 @@ pub(crate) fn root_namespace<'a>(objects: &'a Objects, environment: &'a Environm
     configured.filter(|name| !name.is_empty()).unwrap_or(&environment.root_namespace)
 }
 
+/// The trust domain of the mesh's identities.
+pub(crate) fn trust_domain(objects: &Objects) -> &str {
+    let configured = mesh(objects).and_then(|mesh| mesh.spec.trust_domain.as_deref());
+    configured.filter(|name| !name.is_empty()).unwrap_or("cluster.local")
+}
+
+/// Further names of the trust domain.
+pub(crate) fn trust_domain_aliases(objects: &Objects) -> &[String] {
+    mesh(objects).map(|mesh| mesh.spec.trust_domain_aliases.as_slice()).unwrap_or_default()
+}
+
 /// Whether listeners expect the PROXY protocol (`gatewayTopology.proxyProtocol`).
 pub(crate) fn proxy_protocol(objects: &Objects) -> bool {
     let topology =

@@ -33,7 +33,7 @@ pub(super) struct Upstream<'a> {
     /// Host of the service.
     pub(super) host: &'a str,
     pub(super) protocol: UpstreamProtocol,
-    /// `subjectAltNames` of its ServiceEntry.
+    /// Names that its ServiceEntry gives, and identities of its endpoints.
     pub(super) names: &'a [String],
 }
 

@@ -160,7 +160,7 @@ pub(super) const TABLES: &[Table] = &[
             "spec.{hosts,ports,endpoints,exportTo,resolution,subjectAltNames}",
             "spec.{workloadSelector,workloadSelector.labels}",
             "spec.ports[].{name,number,protocol,targetPort}",
-            "spec.endpoints[].{address,labels,locality,ports,weight}",
+            "spec.endpoints[].{address,labels,locality,ports,serviceAccount,weight}",
         ],
     },
     Table {
@@ -171,13 +171,17 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         kind: Kind::ServiceEntry,
         state: Ignored("it only matters between workloads of a mesh"),
-        paths: &["spec.location", "spec.endpoints[].{network,serviceAccount}"],
+        paths: &["spec.location", "spec.endpoints[].network"],
     },
-    Table { kind: Kind::WorkloadEntry, state: Yes, paths: &["spec.{address,labels,locality,ports,weight}"] },
+    Table {
+        kind: Kind::WorkloadEntry,
+        state: Yes,
+        paths: &["spec.{address,labels,locality,ports,serviceAccount,weight}"],
+    },
     Table {
         kind: Kind::WorkloadEntry,
         state: Ignored("it only matters between workloads of a mesh"),
-        paths: &["spec.{network,serviceAccount}"],
+        paths: &["spec.network"],
     },
     Table {
         kind: Kind::MeshConfig,
@@ -185,7 +189,8 @@ pub(super) const TABLES: &[Table] = &[
         paths: &[
             "{connectTimeout,dnsRefreshRate,tcpKeepalive,tcpKeepalive.interval,tcpKeepalive.probes,tcpKeepalive.time}",
             "{defaultServiceExportTo,defaultVirtualServiceExportTo,defaultDestinationRuleExportTo}",
-            "{rootNamespace,h2UpgradePolicy,pathNormalization,pathNormalization.normalization}",
+            "{rootNamespace,trustDomain,trustDomainAliases,h2UpgradePolicy}",
+            "{pathNormalization,pathNormalization.normalization}",
             "defaultHttpRetryPolicy{,.attempts,.backoff,.perTryTimeout,.retryIgnorePreviousHosts,.retryOn}",
             "defaultHttpRetryPolicy.retryRemoteLocalities",
             "localityLbSetting{,.distribute,.distribute[].from,.distribute[].to}",
@@ -278,8 +283,8 @@ pub(super) const TABLES: &[Table] = &[
         paths: &[
             "{proxyHttpPort,proxyInboundListenPort,proxyListenPort,hboneIdleTimeout,enableAutoMtls}",
             "{inboundTrafficPolicy,outboundTrafficPolicy,meshMTLS,configSources,discoverySelectors}.**",
-            "{ca,caCertificates,certificates,trustDomainAliases}.**",
-            "{trustDomain,verifyCertificateAtClient}",
+            "{ca,caCertificates,certificates}.**",
+            "verifyCertificateAtClient",
             "{serviceEntryVisibility,serviceScopeConfigs,serviceSettings}.**",
             "{ingressClass,ingressControllerMode,ingressSelector,ingressService}",
             "defaultConfig.{availabilityZone,binaryPath,caCertificatesPem,concurrency,configPath}",
@@ -370,11 +375,9 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         kind: Kind::Pod,
         state: Yes,
-        paths: &["{spec,spec.nodeName,status,status.phase,status.podIP,status.podIPs,status.podIPs[].ip}"],
+        paths: &[
+            "{spec,spec.nodeName,spec.serviceAccountName,status,status.phase,status.podIP,status.podIPs,status.podIPs[].ip}",
+        ],
     },
-    Table {
-        kind: Kind::Pod,
-        state: Ignored("nothing depends on it"),
-        paths: &["spec.{hostNetwork,serviceAccountName}"],
-    },
+    Table { kind: Kind::Pod, state: Ignored("nothing depends on it"), paths: &["spec.hostNetwork"] },
 ];

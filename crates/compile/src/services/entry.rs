@@ -102,7 +102,7 @@ fn service(entry: &ServiceEntry, host: &str, workloads: &Workloads<'_>) -> Servi
             && !host.starts_with('*');
         if names_itself {
             let own = WorkloadEntrySpec { address: Some(host.to_owned()), ..WorkloadEntrySpec::default() };
-            let known = Known::labelled(own.labels.clone(), None, &entry.meta.namespace, None);
+            let known = workloads.written(&own, &entry.meta.namespace);
             members.extend(member(&own, known, port_of(&own, written, number), true));
         }
         Some(Port { number, protocol, members })
@@ -113,6 +113,8 @@ fn service(entry: &ServiceEntry, host: &str, workloads: &Workloads<'_>) -> Servi
         ports,
         discovery,
         subject_alt_names: entry.spec.subject_alt_names.clone(),
+        identities: Vec::new(),
+        is_external: true,
         distribution: Distribution::of(None, &entry.meta.annotations),
     }
 }
@@ -135,7 +137,7 @@ fn workload_members(entry: &ServiceEntry, workloads: &Workloads<'_>) -> Vec<Cand
     let namespace = entry.meta.namespace.as_str();
     let Some(selector) = &entry.spec.workload_selector else {
         let written = entry.spec.endpoints.iter().map(|spec| {
-            let known = Known::labelled(spec.labels.clone(), None, namespace, spec.locality.as_deref());
+            let known = workloads.written(spec, namespace);
             Candidate { spec: spec.clone(), known, healthy: true }
         });
         return written.collect();
@@ -169,9 +171,9 @@ pub(super) fn member(spec: &WorkloadEntrySpec, known: Known, port: u16, healthy:
         (None, Ok(ip)) => (Place::Ip(ip), port),
         (None, Err(_)) => (Place::Name(address.trim_end_matches('.').to_ascii_lowercase()), port),
     };
-    let Known { labels, locality, node, workload } = known;
+    let Known { labels, locality, node, identity, workload } = known;
     let weight = spec.weight.unwrap_or_default().max(1);
-    Some(Member { place, port, weight, healthy, labels, locality, node, workload })
+    Some(Member { place, port, weight, healthy, labels, locality, node, identity, workload })
 }
 
 /// Whether the health checks of a WorkloadEntry, if there are any, say so.

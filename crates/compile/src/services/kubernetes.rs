@@ -84,7 +84,15 @@ impl Registry<'_, '_> {
         };
         let distribution =
             Distribution::of(service.spec.traffic_distribution.as_deref(), &service.meta.annotations);
-        Service { facts: Arc::new(facts), ports, discovery, subject_alt_names: Vec::new(), distribution }
+        Service {
+            facts: Arc::new(facts),
+            ports,
+            discovery,
+            subject_alt_names: Vec::new(),
+            identities: Vec::new(),
+            is_external: false,
+            distribution,
+        }
     }
 
     fn port(&mut self, service: &KubernetesService, port: &ServicePort) -> Option<Port> {
@@ -241,8 +249,9 @@ impl Registry<'_, '_> {
 }
 
 fn member(known: Known, address: IpAddr, port: u16, healthy: bool) -> Member {
-    let Known { labels, locality, node, workload } = known;
-    Member { place: Place::Ip(address), port, weight: 1, healthy, labels, locality, node, workload }
+    let Known { labels, locality, node, identity, workload } = known;
+    let place = Place::Ip(address);
+    Member { place, port, weight: 1, healthy, labels, locality, node, identity, workload }
 }
 
 /// The port of a WorkloadEntry behind a Service's port; `None` if that names a port the entry does not have.

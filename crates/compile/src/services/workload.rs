@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portcullis_api::networking::WorkloadEntrySpec;
 use portcullis_api::{Pod, WorkloadEntry};
 use portcullis_snapshot::cluster::Workload;
 
 use crate::locality::{self, CLUSTER};
 use crate::objects::Objects;
+use crate::settings;
 
 /// The labels of a member; shared, not copied.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub(crate) struct Known {
     pub(crate) locality: Arc<str>,
     /// Empty when unknown.
     pub(crate) node: Arc<str>,
+    /// SPIFFE identity of its service account.
+    pub(crate) identity: Option<Arc<str>>,
     pub(crate) workload: Arc<Workload>,
 }
 
@@ -49,7 +53,13 @@ impl Known {
     /// A workload of which nothing is known but that it is in the cluster.
     fn nothing() -> Self {
         let workload = Workload { cluster: CLUSTER.into(), ..Workload::default() };
-        Self { labels: Labels::None, locality: "".into(), node: "".into(), workload: Arc::new(workload) }
+        Self {
+            labels: Labels::None,
+            locality: "".into(),
+            node: "".into(),
+            identity: None,
+            workload: Arc::new(workload),
+        }
     }
 
     /// A workload given by its labels.
@@ -62,7 +72,14 @@ impl Known {
         let workload = Arc::new(facts(&labels, name, namespace));
         let locality = locality.filter(|text| !text.is_empty()).map(str::to_owned);
         let locality = locality.or_else(|| locality::of_labels(&labels)).unwrap_or_default().into();
-        Self { labels: Labels::Own(Arc::new(labels)), locality, node: "".into(), workload }
+        Self { labels: Labels::Own(Arc::new(labels)), locality, node: "".into(), identity: None, workload }
+    }
+
+    /// With the identity that a service account of `namespace` has.
+    fn identified(self, account: Option<&str>, namespace: &str, trust_domain: &str) -> Self {
+        let account = account.filter(|account| !account.is_empty());
+        let identity = account.map(|account| format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}"));
+        Self { identity: identity.map(Into::into), ..self }
     }
 
     fn pod(pod: &Arc<Pod>) -> Self {
@@ -73,6 +90,7 @@ impl Known {
             labels: Labels::Pod(Arc::clone(pod)),
             locality: locality::of_labels(labels).unwrap_or_default().into(),
             node: node.unwrap_or_default().into(),
+            identity: None,
             workload: Arc::new(workload),
         }
     }
@@ -82,6 +100,7 @@ impl Known {
 pub(crate) struct Workloads<'a> {
     objects: &'a Objects,
     namespaces: HashMap<&'a str, Pods<'a>>,
+    trust_domain: &'a str,
     /// Shared by all endpoints without a Pod, which may be many.
     nothing: Known,
 }
@@ -95,15 +114,24 @@ struct Pods<'a> {
 
 impl<'a> Workloads<'a> {
     pub(crate) fn new(objects: &'a Objects) -> Self {
+        let trust_domain = settings::trust_domain(objects);
         let mut namespaces: HashMap<_, Pods<'a>> = HashMap::new();
         for ((namespace, name), pod) in &objects.pods {
             let pods = namespaces.entry(namespace.as_str()).or_default();
-            pods.by_name.insert(name, Known::pod(pod));
+            let spec = pod.spec.spec.as_ref();
+            let account = spec.and_then(|spec| spec.service_account_name.as_deref());
+            pods.by_name.insert(name, Known::pod(pod).identified(account, namespace, trust_domain));
             if let Some(address) = pod_address(pod) {
                 pods.by_address.entry(address).or_insert(name);
             }
         }
-        Self { objects, namespaces, nothing: Known::nothing() }
+        Self { objects, namespaces, trust_domain, nothing: Known::nothing() }
+    }
+
+    /// An endpoint that an entry of `namespace` describes.
+    pub(crate) fn written(&self, spec: &WorkloadEntrySpec, namespace: &str) -> Known {
+        let known = Known::labelled(spec.labels.clone(), None, namespace, spec.locality.as_deref());
+        known.identified(spec.service_account.as_deref(), namespace, self.trust_domain)
     }
 
     /// The Pod of that name.
@@ -148,7 +176,8 @@ impl<'a> Workloads<'a> {
                 return None;
             }
             let known = Known::labelled(all, Some(name), namespace, entry.spec.locality.as_deref());
-            Some((&**entry, known))
+            let account = entry.spec.service_account.as_deref();
+            Some((&**entry, known.identified(account, namespace, self.trust_domain)))
         })
     }
 }

@@ -305,6 +305,67 @@ fn the_system_by_its_name() {
 }
 
 #[test]
+fn a_mesh_service_is_known_by_its_accounts() {
+    let names = |settings: &str, more: &str| {
+        let objects = objects(&format!(
+            "
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: shop}}
+spec: {{ports: [{{name: http, port: 80}}], selector: {{app: web}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web-1, namespace: shop, labels: {{app: web}}}}
+spec: {{serviceAccountName: web}}
+status: {{podIP: 10.0.0.1}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+ports: [{{name: http, port: 8080}}]
+endpoints: [{{addresses: [10.0.0.1]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: vm, namespace: shop, labels: {{app: web}}}}
+spec: {{address: 10.0.0.2, serviceAccount: vm}}
+{more}"
+        ));
+        let environment = environment();
+        let services = Services::build(&objects, &environment, &mut Diagnostics::default());
+        let service = services.find("web.shop.svc.cluster.local", "shop").expect("a service");
+        let settings = ClientTlsSettings {
+            mode: Some(ClientTlsMode::IstioMutual),
+            subject_alt_names: if settings.is_empty() { Vec::new() } else { vec![settings.to_owned()] },
+            ..ClientTlsSettings::default()
+        };
+        let upstream = Upstream {
+            port: 80,
+            subset: "",
+            host: "web.shop.svc.cluster.local",
+            protocol: UpstreamProtocol::Http1,
+            names: service.expected_names(true),
+        };
+        assert_eq!(service.expected_names(false), [] as [String; 0]);
+        naming(&settings, ClientTlsMode::IstioMutual, &upstream).1
+    };
+    let of = |all: &[&str]| WantedNames::OneOf(all.iter().map(|&name| name.to_owned()).collect());
+    let own = ["spiffe://cluster.local/ns/shop/sa/vm", "spiffe://cluster.local/ns/shop/sa/web"];
+    assert_eq!(names("", ""), of(&own));
+    assert_eq!(names("other", ""), of(&["other"]), "the rule's own come first");
+    let mesh = "---
+kind: MeshConfig
+metadata: {name: mesh, namespace: istio-system}
+trustDomain: td
+trustDomainAliases: [old]";
+    let expanded = ["old/ns/shop/sa/vm", "old/ns/shop/sa/web", "td/ns/shop/sa/vm", "td/ns/shop/sa/web"];
+    let expanded = expanded.map(|name| format!("spiffe://{name}"));
+    assert_eq!(names("", mesh), WantedNames::OneOf(expanded.to_vec()));
+}
+
+#[test]
 fn what_is_revoked_is_refused() {
     let authority = Authority::new("ca");
     let serial = |serial: u64| {

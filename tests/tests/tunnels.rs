@@ -100,7 +100,7 @@ fn tls_is_the_proxys() {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(leaf.certificate_der.clone())], key)
+        .with_single_cert(vec![CertificateDer::from(leaf.certificate_der)], key)
         .unwrap();
     let config = Arc::new(config);
     let (address, heads) = proxy(OPEN, move |stream| {

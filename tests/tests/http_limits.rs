@@ -4,10 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation is a test's output")]
 
 use std::io::{ErrorKind, Read, Write};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::gateway::{Gateway, Setup};
-use portcullis_tests::http::site;
+use portcullis_tests::http::{routes, service, site, to};
+use portcullis_tests::objects::{self, NAMESPACE, server};
+use portcullis_tests::pki::Authority;
+use portcullis_tests::process::run;
 use portcullis_tests::raw::Raw;
 use portcullis_tests::upstream::{Gate, Upstream, ok};
 
@@ -225,4 +229,26 @@ fn many_slow_heads_leave_nothing_behind() {
         samples.sum("portcullis_downstream_connections_active", &[]) == 0.0
     });
     assert_eq!(samples.sum("portcullis_drops_total", &[("reason", "header_timeout")]), 400.0);
+}
+
+/// curl's own count of connections: a new one for each third request.
+#[test]
+fn a_connection_carries_so_many_requests_and_no_more() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let certificate = Authority::new("a").server(&["a.test"]).tls_secret(NAMESPACE, "a");
+    let objects =
+        objects::gateway("gw", &[server(443, "HTTPS", &["*"], "{mode: SIMPLE, credentialName: a}")])
+            + &routes("app", &["*"], &[to("app", "")])
+            + &service("app", "http", &[upstream.address()])
+            + "\n---\n"
+            + &certificate;
+    let gateway = Setup::new(objects, &[443]).settings("[limits]\nmax_requests_per_connection = 2\n").start();
+    let url = format!("https://{}/", gateway.address(443));
+    for version in ["--http1.1", "--http2"] {
+        let mut curl = Command::new("curl");
+        curl.args([version, "--insecure", "--silent", "--write-out", " %{http_code} %{num_connects}\n"]);
+        let finished = run(curl.args([&url; 5]), SOON).unwrap();
+        let seen = finished.stdout;
+        assert_eq!(seen, "fine 200 1\nfine 200 0\nfine 200 1\nfine 200 0\nfine 200 1\n", "{version}");
+    }
 }

@@ -22,6 +22,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -76,6 +77,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Streams open at once on an HTTP/2 connection.
     pub max_streams: u32,
+    /// Requests that a connection carries before it is closed behind the last one; `None` = any number.
+    pub max_requests: Option<NonZeroU64>,
     /// Connections open at once on one worker; more wait in the kernel's queue.
     pub max_connections: usize,
     /// Request bytes kept for a retry (Envoy's buffer limit: 1 MiB).
@@ -90,6 +93,7 @@ impl Default for Limits {
             peek_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(15),
             max_streams: 128,
+            max_requests: None,
             max_connections: 100_000,
             retry_buffer: 1024 * 1024,
         }

@@ -4,6 +4,7 @@ pub(crate) mod convert;
 mod turn;
 
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -50,6 +51,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
     let drain = &connection.worker.drain;
     let mut going = false;
     let mut waited = false;
+    let mut left = connection.worker.config.limits.max_requests.map(NonZeroU64::get);
     loop {
         let bounds = connection.bounds();
         let old = bounds.takes_requests_until;
@@ -82,6 +84,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
             Ok(Some(Ok((request, respond)))) => {
                 let connection = Rc::clone(&connection);
                 tokio::task::spawn_local(run(connection, request, respond));
+                left = left.map(|left| left.saturating_sub(1));
+                if left == Some(0) && !going {
+                    going = true;
+                    streams.graceful_shutdown();
+                }
             }
             Ok(Some(Err(error))) => {
                 tracing::debug!(%error, peer = %connection.peer, "HTTP/2 connection failed");

@@ -1,6 +1,7 @@
 //! `run`: serves until a signal.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -218,6 +219,7 @@ fn peer_limits(settings: &Settings) -> Limits {
         peek_timeout: seconds(set.peek_timeout_seconds, default.peek_timeout),
         handshake_timeout: seconds(set.handshake_timeout_seconds, default.handshake_timeout),
         max_streams: set.max_streams.unwrap_or(default.max_streams),
+        max_requests: set.max_requests_per_connection.and_then(NonZeroU64::new),
         max_connections: set.max_connections_per_worker.unwrap_or(default.max_connections),
         retry_buffer: set.retry_buffer_bytes.unwrap_or(default.retry_buffer),
     }

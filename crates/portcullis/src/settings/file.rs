@@ -116,6 +116,7 @@ pub(crate) struct Limits {
     pub(crate) peek_timeout_seconds: Option<u64>,
     pub(crate) handshake_timeout_seconds: Option<u64>,
     pub(crate) max_streams: Option<u32>,
+    pub(crate) max_requests_per_connection: Option<u64>,
     pub(crate) max_connections_per_worker: Option<usize>,
     pub(crate) retry_buffer_bytes: Option<usize>,
 }

@@ -91,6 +91,7 @@ fn every_key_is_documented() {
         "peek_timeout_seconds",
         "handshake_timeout_seconds",
         "max_streams",
+        "max_requests_per_connection",
         "max_connections_per_worker",
         "retry_buffer_bytes",
         "lenient_http1",

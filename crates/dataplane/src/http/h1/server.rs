@@ -8,6 +8,7 @@
 //! ```
 
 use std::io;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +36,7 @@ const MAX_LEADING_LINES: usize = 2;
 /// Serves requests until the connection ends.
 pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: BytesMut) {
     let (mut reader, mut writer) = split(stream, ahead);
+    let mut left = connection.worker.config.limits.max_requests.map(NonZeroU64::get);
     loop {
         let arrived = match next_head(&connection, &mut reader).await {
             Ok(Some(arrived)) => arrived,
@@ -46,7 +48,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
             }
         };
         let (head, arrival) = arrived;
-        let responder = Responder::new(Rc::clone(&connection), writer, &head);
+        let mut responder = Responder::new(Rc::clone(&connection), writer, &head);
+        left = left.map(|left| left.saturating_sub(1));
+        if left == Some(0) {
+            responder.close_after();
+        }
         let expects_body = head.framing != Framing::Empty;
         let request = match accept(head) {
             Ok(request) => request,

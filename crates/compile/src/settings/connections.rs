@@ -82,7 +82,7 @@ pub(super) fn limits(own: &ConnectionSettings) -> ConnectionLimits {
         streams: positive(own.http_max_concurrent_streams),
         stream_window: count(own.http2_initial_stream_window_size).map(|size| size.max(LEAST_WINDOW)),
         connection_window: count(own.http2_initial_connection_window_size).map(|size| size.max(LEAST_WINDOW)),
-        buffer: count(own.listener_per_connection_buffer_limit_bytes),
+        buffer: positive(own.listener_per_connection_buffer_limit_bytes),
         connections: positive(own.global_downstream_connection_limit),
         underscores: match own.http_headers_with_underscores_action {
             Some(UnderscoresAction::RejectRequest) => Underscores::Reject,

@@ -113,7 +113,7 @@ spec:
     expect: {error: {status: 404}}
   - name: no such service
     request: TLS db.test:5432
-    expect: {error: {status: 503}}
+    expect: {refused: true}
   - name: by the longest name
     request: postgres://x.db.test
     expect: {destination: {host: app}, tls: PASSED_THROUGH, rule: 'VirtualService default/db tls[1]'}

@@ -75,7 +75,7 @@ pub struct Expectation {
     pub response: Option<ExpectedResponse>,
     /// An answer of the gateway itself: no rule matches (404), no such service (503), a path that is refused (400).
     pub error: Option<ExpectedError>,
-    /// The connection is refused: port not open, server name unknown, nothing routed.
+    /// The connection is refused: port not open, server name unknown, nothing routed, no such service.
     pub refused: Option<bool>,
     /// The rule that wins, or the beginning of where it stands: `VirtualService default/shop http[0]`.
     pub rule: Option<String>,

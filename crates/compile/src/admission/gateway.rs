@@ -95,7 +95,7 @@ fn tls_for_port(server: &Server, review: &mut Review<'_, '_>) {
     let protocol = protocol(&server.port.protocol);
     match &server.tls {
         None if is_tls(protocol) => {
-            review.refuse("tls", "is missing: the protocol is TLS", "say what to do with TLS")
+            review.refuse("tls", "is missing: the protocol is TLS", "say what to do with TLS");
         }
         Some(tls) if is_http(protocol) => {
             let files = [&tls.ca_certificates, &tls.private_key, &tls.server_certificate];

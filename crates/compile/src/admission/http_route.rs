@@ -435,7 +435,7 @@ fn of_response(response: &DirectResponse, review: &mut Review<'_, '_>) {
     let bytes = body.and_then(|body| body.bytes.as_ref().map(|bytes| bytes.0.len()));
     match text.or(bytes).unwrap_or(0) {
         size if size > LARGEST_BODY => {
-            review.refuse("body", "is larger than 1 MiB", "serve it from a backend")
+            review.refuse("body", "is larger than 1 MiB", "serve it from a backend");
         }
         size if size > LARGE_BODY => review.warn("body", "is larger than 100 KiB", "serve it from a backend"),
         _ => {}

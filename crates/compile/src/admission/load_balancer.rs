@@ -81,7 +81,7 @@ fn is_prime(number: u64) -> bool {
             && (3..)
                 .step_by(2)
                 .take_while(|factor| factor * factor <= number)
-                .all(|factor| number % factor != 0))
+                .all(|factor| !number.is_multiple_of(factor)))
 }
 
 fn of_warmup(warmup: &Warmup, review: &mut Review<'_, '_>) {

@@ -29,7 +29,7 @@ pub(super) fn review(meta: &Meta, review: &mut Review<'_, '_>) -> bool {
         let message = format!("{:?} is no name for an object", meta.name);
         review.refuse("metadata.name", message, "use small letters, digits, - and .");
     }
-    if !meta.namespace.is_empty() && !(is_subdomain(&meta.namespace) && is_label(&meta.namespace)) {
+    if !(meta.namespace.is_empty() || is_subdomain(&meta.namespace) && is_label(&meta.namespace)) {
         let message = format!("{:?} is no name for a namespace", meta.namespace);
         review.refuse("metadata.namespace", message, "use small letters, digits and -");
     }
@@ -41,7 +41,7 @@ pub(super) fn review(meta: &Meta, review: &mut Review<'_, '_>) -> bool {
                 "use letters, digits, -, _ and .",
             );
         }
-        if !value.is_empty() && !(value.len() <= MAX_LABEL && is_qualified(value)) {
+        if !(value.is_empty() || value.len() <= MAX_LABEL && is_qualified(value)) {
             let message = "is no value of a label";
             review.refuse(
                 member("metadata.labels", key),

@@ -164,7 +164,7 @@ pub(super) fn label_map(field: &str, map: &BTreeMap<String, String>, review: &mu
 fn is_label_key(key: &str) -> bool {
     match key.rsplit_once('/') {
         Some((prefix, name)) => {
-            let labels = prefix.split('.').all(|label| is_label_of_any_length(label));
+            let labels = prefix.split('.').all(is_label_of_any_length);
             labels && prefix.len() <= MAX_KEY_PREFIX && is_qualified(name) && name.len() <= MAX_LABEL
         }
         None => is_qualified(key) && key.len() <= MAX_LABEL,

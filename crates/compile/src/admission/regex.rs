@@ -158,7 +158,7 @@ impl<'p> Scan<'p> {
             while self.rest.next().is_some_and(|letter| letter != '>') {}
             return Ok(());
         }
-        while let Some(letter) = self.rest.next() {
+        for letter in self.rest.by_ref() {
             match letter {
                 'i' | 'm' | 's' | 'U' | '-' => {}
                 ':' => return Ok(()),

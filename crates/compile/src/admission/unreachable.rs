@@ -58,13 +58,13 @@ fn comparable_tls(entry: &TlsMatchAttributes) -> TlsMatchAttributes {
     }
 }
 
-fn unreachable(rule: impl Display, message: String, review: &mut Review<'_, '_>) {
-    let message = format!("the rule is never reached: {message}");
+fn unreachable(rule: impl Display, why: &str, review: &mut Review<'_, '_>) {
+    let message = format!("the rule is never reached: {why}");
     review.warn_as(Code::UnreachableRule, rule, message, "move it up, or remove it");
 }
 
-fn ineffective(entry: impl Display, message: String, review: &mut Review<'_, '_>) {
-    let message = format!("the entry is never reached: {message}");
+fn ineffective(entry: impl Display, why: &str, review: &mut Review<'_, '_>) {
+    let message = format!("the entry is never reached: {why}");
     review.warn_as(Code::IneffectiveMatch, entry, message, "remove it");
 }
 
@@ -79,7 +79,7 @@ fn rules<M: Debug>(list: &str, rules: &[Vec<M>], review: &mut Review<'_, '_>) ->
             if let Some(earlier) = open {
                 unreachable(
                     format!("{list}[{index}]"),
-                    format!("{list}[{earlier}] matches everything"),
+                    &format!("{list}[{earlier}] matches everything"),
                     review,
                 );
             }
@@ -87,7 +87,7 @@ fn rules<M: Debug>(list: &str, rules: &[Vec<M>], review: &mut Review<'_, '_>) ->
             continue;
         }
         if let Some(earlier) = open {
-            unreachable(format!("{list}[{index}]"), format!("{list}[{earlier}] matches everything"), review);
+            unreachable(format!("{list}[{index}]"), &format!("{list}[{earlier}] matches everything"), review);
             continue;
         }
         let mut twice = 0;
@@ -97,7 +97,7 @@ fn rules<M: Debug>(list: &str, rules: &[Vec<M>], review: &mut Review<'_, '_>) ->
                     twice += 1;
                     let (rule, earlier) = seen.get();
                     let message = format!("{list}[{rule}].match[{earlier}] is the same");
-                    ineffective(format!("{list}[{index}].match[{at}]"), message, review);
+                    ineffective(format!("{list}[{index}].match[{at}]"), &message, review);
                 }
                 Entry::Vacant(unseen) => {
                     unseen.insert((index, at));
@@ -106,7 +106,7 @@ fn rules<M: Debug>(list: &str, rules: &[Vec<M>], review: &mut Review<'_, '_>) ->
             }
         }
         if twice == entries.len() {
-            unreachable(format!("{list}[{index}]"), "earlier rules have all its entries".to_owned(), review);
+            unreachable(format!("{list}[{index}]"), "earlier rules have all its entries", review);
         }
     }
     kept
@@ -150,7 +150,7 @@ fn overlapping(rules: &[Vec<HttpMatchRequest>], kept: &[(usize, usize)], review:
             let ((rule, at), (other, entry)) = (later.place, earlier.place);
             let message =
                 format!("the shorter prefix of spec.http[{other}].match[{entry}] takes its requests");
-            ineffective(format!("spec.http[{rule}].match[{at}]"), message, review);
+            ineffective(format!("spec.http[{rule}].match[{at}]"), &message, review);
         }
     }
 }

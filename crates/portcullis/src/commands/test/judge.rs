@@ -1,7 +1,9 @@
 //! What is expected, compared with what was decided: everything that is written, nothing else.
 
-use portcullis_api::networking::HeaderOperations;
-use portcullis_api::route_test::{Expectation, ExpectedDestination, ExpectedTls, ExpectedWeight};
+use portcullis_api::networking::{HeaderOperations, Headers};
+use portcullis_api::route_test::{
+    Expectation, ExpectedDestination, ExpectedRedirect, ExpectedResponse, ExpectedTls, ExpectedWeight,
+};
 use portcullis_snapshot::host::without_port;
 
 use crate::decide::{Decision, DestinationFacts, ForwardFacts, HeaderChange, Operation, Outcome, Side};
@@ -19,7 +21,7 @@ pub(super) struct Miss {
 /// Everything that is not as expected.
 pub(super) fn judge(expect: &Expectation, question: &Question, decision: &Decision) -> Vec<Miss> {
     let mut judge = Judge { decision, misses: Vec::new() };
-    judge.outcome(expect);
+    judge.outcome(expect, question);
     judge.forwarding(expect, question);
     judge.place("rule", expect.rule.as_deref(), decision.won.as_ref().map(|rule| rule.origin.as_str()));
     judge.place(
@@ -68,55 +70,68 @@ impl Judge<'_> {
         }
     }
 
-    fn outcome(&mut self, expect: &Expectation) {
-        let decision = self.decision;
+    fn outcome(&mut self, expect: &Expectation, question: &Question) {
         if let Some(expected) = &expect.destination {
-            match &decision.outcome {
-                Outcome::Forward(forward) => match forward.destinations.as_slice() {
-                    [only] => self.destination(expected, only),
-                    several => self.miss("destination", "one destination", listed(several)),
-                },
-                other => self.miss("destination", destination_in_words(expected), in_words(other)),
-            }
+            self.only_destination(expected);
         }
         if let Some(expected) = &expect.weights {
             self.weights(expected);
         }
         if let Some(expected) = &expect.redirect {
-            match &decision.outcome {
-                Outcome::Redirect { status, location, .. } => {
-                    self.number("redirect.status", expected.status, *status);
-                    if let Some(expected) = &expected.location {
-                        self.text("redirect.location", expected, location);
-                    }
-                }
-                other => self.miss("redirect", "a redirect", in_words(other)),
-            }
+            self.redirect(expected);
         }
         if let Some(expected) = &expect.response {
-            match &decision.outcome {
-                Outcome::Respond { status, body, .. } => {
-                    self.number("response.status", expected.status, *status);
-                    if let Some(expected) = &expected.body {
-                        self.text("response.body", expected, &String::from_utf8_lossy(body));
-                    }
-                }
-                other => self.miss("response", "a fixed response", in_words(other)),
-            }
+            self.response(expected);
         }
+        let outcome = &self.decision.outcome;
+        let connection = !matches!(question.kind, Kind::Http(_));
+        // A connection to a service that does not exist is closed, a request gets 503.
+        let lost = matches!(outcome, Outcome::Forward(to) if to.destinations.iter().all(|to| !to.known));
         if let Some(expected) = &expect.error {
-            match error_status(&decision.outcome) {
-                Some(status) => self.number("error.status", Some(expected.status), status),
-                None => {
-                    self.miss("error", format!("an error {}", expected.status), in_words(&decision.outcome))
-                }
+            match outcome {
+                Outcome::Fail { status, .. } => self.number("error.status", Some(expected.status), *status),
+                _ if lost && !connection => self.number("error.status", Some(expected.status), 503),
+                other => self.miss("error", format!("an error {}", expected.status), in_words(other)),
             }
         }
-        if let Some(expected) = expect.refused
-            && expected != matches!(decision.outcome, Outcome::Refuse { .. })
-        {
+        let refused = matches!(outcome, Outcome::Refuse { .. }) || (lost && connection);
+        if let Some(expected) = expect.refused.filter(|expected| *expected != refused) {
             let expected = if expected { "the connection is refused" } else { "the connection is taken" };
-            self.miss("refused", expected, in_words(&decision.outcome));
+            self.miss("refused", expected, in_words(outcome));
+        }
+    }
+
+    fn only_destination(&mut self, expected: &ExpectedDestination) {
+        match &self.decision.outcome {
+            Outcome::Forward(forward) => match forward.destinations.as_slice() {
+                [only] => self.destination(expected, only),
+                several => self.miss("destination", "one destination", listed(several)),
+            },
+            other => self.miss("destination", destination_in_words(expected), in_words(other)),
+        }
+    }
+
+    fn redirect(&mut self, expected: &ExpectedRedirect) {
+        match &self.decision.outcome {
+            Outcome::Redirect { status, location, .. } => {
+                self.number("redirect.status", expected.status, *status);
+                if let Some(expected) = &expected.location {
+                    self.text("redirect.location", expected, location);
+                }
+            }
+            other => self.miss("redirect", "a redirect", in_words(other)),
+        }
+    }
+
+    fn response(&mut self, expected: &ExpectedResponse) {
+        match &self.decision.outcome {
+            Outcome::Respond { status, body, .. } => {
+                self.number("response.status", expected.status, *status);
+                if let Some(expected) = &expected.body {
+                    self.text("response.body", expected, &String::from_utf8_lossy(body));
+                }
+            }
+            other => self.miss("response", "a fixed response", in_words(other)),
         }
     }
 
@@ -158,16 +173,14 @@ impl Judge<'_> {
     }
 
     fn forwarding(&mut self, expect: &Expectation, question: &Question) {
+        let written = [
+            ("path", expect.path.is_some()),
+            ("authority", expect.authority.is_some()),
+            ("headers", expect.headers.is_some()),
+        ];
+        let Some((field, _)) = written.into_iter().find(|(_, written)| *written) else { return };
         let decision = self.decision;
-        if expect.path.is_none() && expect.authority.is_none() && expect.headers.is_none() {
-            return;
-        }
         let Outcome::Forward(forward) = &decision.outcome else {
-            let field = ["path", "authority", "headers"]
-                .into_iter()
-                .zip([expect.path.is_some(), expect.authority.is_some(), expect.headers.is_some()])
-                .find_map(|(field, set)| set.then_some(field));
-            let field = field.unwrap_or("path");
             return self.miss(field, "a request that is forwarded", in_words(&decision.outcome));
         };
         if let Some(expected) = &expect.path {
@@ -177,11 +190,10 @@ impl Judge<'_> {
         if let Some(expected) = &expect.authority {
             self.text("authority", expected, &authority(forward, question));
         }
-        let headers = expect.headers.as_ref();
-        for (side, name, operations) in [
-            (Side::Request, "headers.request", headers.and_then(|headers| headers.request.as_ref())),
-            (Side::Response, "headers.response", headers.and_then(|headers| headers.response.as_ref())),
-        ] {
+        let Some(Headers { request, response }) = &expect.headers else { return };
+        for (side, name, operations) in
+            [(Side::Request, "headers.request", request), (Side::Response, "headers.response", response)]
+        {
             if let Some(operations) = operations {
                 self.headers(side, name, operations, &forward.headers);
             }
@@ -254,14 +266,6 @@ fn is_weighted(expected: &ExpectedWeight, got: &DestinationFacts) -> bool {
         && expected.port.is_none_or(|port| port == to.port)
         && expected.subset.as_ref().is_none_or(|subset| subset == to.subset)
         && (got.share - f64::from(expected.weight)).abs() < 0.5
-}
-
-fn error_status(outcome: &Outcome) -> Option<u16> {
-    match outcome {
-        Outcome::Fail { status, .. } => Some(*status),
-        Outcome::Forward(forward) if forward.destinations.iter().all(|to| !to.known) => Some(503),
-        _ => None,
-    }
 }
 
 /// The host the backend sees.

@@ -10,6 +10,7 @@ use portcullis_snapshot::headers::Header;
 use portcullis_snapshot::settings::{ForwardClientCert, Underscores};
 
 use crate::error::ClientError;
+use crate::filter::alias::{is_alias, is_suspect};
 use crate::http::exchange::Exchange;
 use crate::http::message::text;
 
@@ -42,6 +43,10 @@ const CONTROLS: &[&[u8]] = &[
     b"x-envoy-upstream-stream-duration-ms",
 ];
 
+/// What else the gateway tells upstreams about a client.
+const OWN: &[&[u8]] =
+    &[b"x-forwarded-client-cert", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"];
+
 /// Cleans the request's headers and sets the gateway's own; settles the trusted client and scheme.
 pub(crate) fn sanitize(exchange: &mut Exchange) {
     let pinned = Rc::clone(&exchange.scope.pinned);
@@ -53,7 +58,10 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
         exchange.request.headers.append("connection", "Upgrade");
         exchange.request.headers.append("upgrade", protocol);
     }
-    exchange.request.headers.retain(|field| CONTROLS.binary_search(&&field.name[..]).is_err());
+    exchange.request.headers.retain(|field| {
+        let is_alias = || CONTROLS.iter().chain(OWN).any(|own| is_alias(&field.name, own));
+        CONTROLS.binary_search(&&field.name[..]).is_err() && !(is_suspect(&field.name) && is_alias())
+    });
 
     let received = exchange.request.headers.joined("x-forwarded-for");
     let peer: Bytes = exchange.connection.peer.ip().to_string().into();

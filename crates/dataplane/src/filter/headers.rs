@@ -5,6 +5,7 @@ use portcullis_snapshot::Headers;
 use portcullis_snapshot::action::{Action, Destination, Destinations, HeaderOps};
 use portcullis_snapshot::template::Template;
 
+use crate::filter::alias::{is_alias, is_suspect};
 use crate::filter::format::Facts;
 use crate::http::exchange::Exchange;
 use crate::http::message::Response;
@@ -31,6 +32,7 @@ pub(crate) fn on_request(exchange: &mut Exchange, destination: &Destination) -> 
     let several = has_several(&route.action);
     // Values are those of the request before any operation touched it.
     let rendered = render(several, route_ops, Some(destination_ops), &Facts { exchange, response: None });
+    drop_aliases(&mut exchange.request.headers, [route_ops, destination_ops]);
     apply(&mut exchange.request.headers, several, route_ops, Some(destination_ops), rendered);
     let facts = Facts { exchange, response: None };
     let authority = route_ops.authority.as_ref().or(destination_ops.authority.as_ref());
@@ -103,6 +105,18 @@ fn apply(
         set.into_iter().for_each(|(name, value)| headers.set(name, value));
         add.into_iter().for_each(|(name, value)| headers.append(name, value));
     }
+}
+
+/// What a rule sets or removes is not the client's to say, under no spelling that an upstream may take for it.
+fn drop_aliases(headers: &mut Headers, operations: [&HeaderOps; 2]) {
+    headers.retain(|field| {
+        let is = |own: &[u8]| is_alias(&field.name, own);
+        let among = |operations: &&HeaderOps| {
+            operations.set.iter().any(|(name, _)| is(name))
+                || operations.remove.iter().any(|name| is(name.as_bytes()))
+        };
+        !is_suspect(&field.name) || !operations.iter().any(among)
+    });
 }
 
 fn remove(headers: &mut Headers, operations: &HeaderOps) {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use portcullis_snapshot::action::Action;
 use portcullis_snapshot::host::without_port;
-use portcullis_snapshot::listener::ChainService;
+use portcullis_snapshot::listener::{ChainService, ChainTls};
 use portcullis_snapshot::path::{Prepared, prepare};
+use portcullis_snapshot::tls::ClientCertificate;
 use portcullis_snapshot::{RouteTable, VirtualHost};
 use portcullis_telemetry::details::Details;
 use portcullis_telemetry::record::Reason;
@@ -127,6 +128,9 @@ fn virtual_host(exchange: &mut Exchange) -> Result<Arc<VirtualHost>, RouteError>
     let host = exchange.view().host();
     let Some(table) = table(exchange) else { return Err(RouteError::NotFound) };
     if let Some(found) = table.hosts.find(&host) {
+        if is_fronted(exchange, &host) {
+            return Err(RouteError::Misdirected);
+        }
         return Ok(Arc::clone(found));
     }
     let misdirected = is_misdirected(exchange, &host);
@@ -151,6 +155,21 @@ fn is_misdirected(exchange: &Exchange, host: &str) -> bool {
         }
         ChainService::Tcp(_) | ChainService::Nothing => false,
     }
+}
+
+/// Whether the host has a server of its own on this listener that demands a client certificate, and the connection was
+/// made through another one: a server for `*.b.test` would else be a way around MUTUAL on `m.b.test` (CVE-2026-48491).
+/// Most connections carry the host that they were made for, and nothing is looked up for them.
+fn is_fronted(exchange: &Exchange, host: &str) -> bool {
+    if exchange.connection.tls.is_none()
+        || exchange.connection.server_name().is_some_and(|name| **name == *host)
+    {
+        return false;
+    }
+    let listener = exchange.scope.pinned.snapshot.listener(exchange.connection.key);
+    let Some(own) = listener.and_then(|listener| listener.tls.find(host)) else { return false };
+    !Arc::ptr_eq(own, &exchange.scope.chain)
+        && matches!(&own.tls, ChainTls::Terminate(tls) if tls.client_certificate == ClientCertificate::Required)
 }
 
 fn find_route(exchange: &mut Exchange, host: Arc<VirtualHost>) -> Result<(), RouteError> {

@@ -1,5 +1,6 @@
 //! What is done to requests and responses on their way: one file an effect, called by the pipeline.
 
+pub(crate) mod alias;
 pub(crate) mod cookie;
 pub(crate) mod cors;
 pub(crate) mod fault;

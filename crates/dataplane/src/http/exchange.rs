@@ -55,6 +55,8 @@ pub(crate) enum Finished {
         /// Closed when the tunnel ends.
         record: Box<Record>,
     },
+    /// The client left before a response began.
+    Left,
     /// The response cannot be completed: the connection or stream ends here.
     Broken,
 }

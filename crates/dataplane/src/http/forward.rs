@@ -119,7 +119,7 @@ impl Journey<'_> {
                 }
                 Err(Failure::Gone) => {
                     self.exchange.record.client_left();
-                    return Finished::Broken;
+                    return Finished::Left;
                 }
                 Err(Failure::Client(error, body)) => {
                     let reply = reply::answer(&error.into(), false);

@@ -1,6 +1,7 @@
 //! HTTP/2 as a server: each stream of a connection is an exchange.
 
 pub(crate) mod convert;
+mod resets;
 mod turn;
 
 use std::future::poll_fn;
@@ -11,16 +12,19 @@ use std::time::SystemTime;
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
 use bytes::{Bytes, BytesMut};
+use portcullis_telemetry::metrics::DropReason;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::Connection;
 use crate::filter::forwarded;
+use crate::http::LINGER;
 use crate::http::body::Body;
-use crate::http::exchange::{self, Arrival};
-use crate::http::h1::head::{MAX_HEAD, MAX_HEADERS, Version, is_method};
+use crate::http::exchange::{self, Arrival, Finished};
+use crate::http::h1::head::{MAX_HEAD, MAX_HEADERS, Version, content_length, is_method};
 use crate::http::h1::server::is_authority_byte;
 use crate::http::message::{Request, Responder};
 use crate::stream::{Replay, Stream};
+use resets::Resets;
 use turn::Turn;
 
 /// Receive window of a stream, in bytes: what one slow upstream can make the gateway hold for it.
@@ -52,7 +56,15 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
     let mut going = false;
     let mut waited = false;
     let mut left = connection.worker.config.limits.max_requests.map(NonZeroU64::get);
+    let resets = Rc::<Resets>::default();
     loop {
+        if resets.are_too_many() {
+            connection.worker.shard.dropped(DropReason::RapidReset);
+            streams.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            // Says so, and waits for nothing else: the tasks of its streams end with it.
+            let _ = timeout(LINGER, poll_fn(|cx| streams.poll_closed(cx))).await;
+            return;
+        }
         let bounds = connection.bounds();
         let old = bounds.takes_requests_until;
         let accept = poll_fn(|cx| {
@@ -82,8 +94,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         };
         match accepted {
             Ok(Some(Ok((request, respond)))) => {
-                let connection = Rc::clone(&connection);
-                tokio::task::spawn_local(run(connection, request, respond));
+                let (connection, resets) = (Rc::clone(&connection), Rc::clone(&resets));
+                tokio::task::spawn_local(run(connection, resets, request, respond));
                 left = left.map(|left| left.saturating_sub(1));
                 if left == Some(0) && !going {
                     going = true;
@@ -122,10 +134,12 @@ fn builder(connection: &Connection) -> Builder {
 
 async fn run(
     connection: Rc<Connection>,
+    resets: Rc<Resets>,
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
     let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
+    resets.opened();
     let (parts, stream) = request.into_parts();
     let has_body = !stream.is_end_stream();
     let accepted = accept(parts, has_body).and_then(|mut request| {
@@ -144,7 +158,10 @@ async fn run(
         }
     };
     let body = if has_body { Body::H2 { stream, credit: 0 } } else { Body::Empty };
-    let _ = exchange::run(&connection, request, body, Responder::H2(respond), arrival).await;
+    let finished = exchange::run(&connection, request, body, Responder::H2(respond), arrival).await;
+    if matches!(finished, Finished::Left) {
+        resets.taken_back(arrival.at.elapsed());
+    }
 }
 
 /// Checks what the HTTP/2 implementation leaves open (RFC 9113 §8.2, §8.3).
@@ -176,6 +193,14 @@ fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reas
     headers.remove("host");
     let target = parts.uri.path_and_query().ok_or(Reason::PROTOCOL_ERROR)?;
     let target = Bytes::copy_from_slice(target.as_str().as_bytes());
+    // As for HTTP/1: what stands beyond ASCII unescaped, each upstream reads in its own way.
+    if !target.is_ascii() {
+        return Err(Reason::PROTOCOL_ERROR);
+    }
+    // The HTTP/2 implementation compares the first value with the body; an upstream may read another one.
+    if content_length(&headers).is_err() {
+        return Err(Reason::PROTOCOL_ERROR);
+    }
     if headers.iter().any(|field| convert::is_connection_specific(&field.name)) {
         return Err(Reason::PROTOCOL_ERROR);
     }

@@ -73,17 +73,31 @@ pub(crate) enum Responder {
 }
 
 impl Responder {
-    /// Sends a 1xx response ahead of the final one.
+    /// Takes a 1xx response ahead of the final one; [`poll_flush`](Self::poll_flush) sends it.
     ///
     /// # Errors
     /// The connection's.
-    pub(crate) async fn informational(&mut self, status: u16, headers: &Headers) -> io::Result<()> {
+    pub(crate) fn informational(&mut self, status: u16, headers: &Headers) -> io::Result<()> {
         match self {
-            Self::H1(responder) => responder.informational(status, headers).await,
+            Self::H1(responder) => {
+                responder.informational(status, headers);
+                Ok(())
+            }
             Self::H2(stream) => {
                 let response = h2_head(status, headers)?;
                 stream.send_informational(response).map_err(io::Error::other)
             }
+        }
+    }
+
+    /// Hands the 1xx responses taken so far to the connection; HTTP/2 does so by itself.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub(crate) fn poll_flush(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
+        match self {
+            Self::H1(responder) => responder.poll_flush(cx),
+            Self::H2(_) => std::task::Poll::Ready(Ok(())),
         }
     }
 

@@ -56,6 +56,8 @@ drop_reasons! {
     CancelDropped = "cancel_dropped",
     /// A mirrored copy of a request that could not keep up, or for which there was no room.
     MirrorGivenUp = "mirror_given_up",
+    /// An HTTP/2 connection whose client took most of its requests back at once (CVE-2023-44487).
+    RapidReset = "rapid_reset",
     /// A request's header did not come in time.
     HeaderTimeout = "header_timeout",
     /// A request that is no valid HTTP.

@@ -35,6 +35,12 @@ const JUST_USED: Duration = Duration::from_micros(500);
 const RESET_LOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(2), Duration::from_millis(8), Duration::from_millis(15)];
 
+/// What the informational answers to one request may come to, in bytes, each counted as [`INTERIM_COST`] more than its
+/// fields: a client that reads slowly does not hold them back, and they are kept until it has read them.
+const MAX_INTERIM: usize = 256 * 1024;
+/// What an informational answer costs beside its fields, in bytes.
+const INTERIM_COST: usize = 128;
+
 /// What a try works with.
 pub(super) struct Attempt<'a> {
     pub(super) upstream: &'a Upstream,
@@ -277,11 +283,13 @@ struct Waiting {
     source: HeadSource,
     /// Whether the upstream takes no more of the request; its answer may still come.
     refused: bool,
+    /// What informational answers have come to.
+    interim: usize,
 }
 
 impl Waiting {
     fn new(upload: Pump<Replay>, source: HeadSource) -> Self {
-        Self { upload, source, refused: false }
+        Self { upload, source, refused: false, interim: 0 }
     }
 
     /// The final response head; informational ones go to the client on the way.
@@ -292,7 +300,12 @@ impl Waiting {
                 Head::Interim(status, headers) => {
                     // The client acts on it: there is no way back to another try.
                     self.upload.source.forbid_rewind();
-                    if responder.informational(status, &headers).await.is_err() {
+                    let fields = headers.iter().map(|field| field.name.len() + field.value.len() + 4);
+                    self.interim += fields.sum::<usize>() + INTERIM_COST;
+                    if self.interim > MAX_INTERIM {
+                        return Err(Event::Upstream(UpstreamError::Protocol));
+                    }
+                    if responder.informational(status, &headers).is_err() {
                         return Err(Event::Gone);
                     }
                 }
@@ -322,7 +335,7 @@ impl Waiting {
             }
         }
         let gone = self.upload.source.live.poll_gone(cx).is_ready() || responder.poll_reset(cx).is_ready();
-        if gone {
+        if gone || self.interim > 0 && matches!(responder.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(Event::Gone));
         }
         match self.source.poll(cx) {

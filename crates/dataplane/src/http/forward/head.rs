@@ -46,7 +46,7 @@ impl HeadSource {
                 let head = ready!(poll_h1(reader, scan, fresh, cx))?;
                 Poll::Ready(Ok(if (100..200).contains(&head.status) && head.status != 101 {
                     *scan = Scan::default();
-                    Head::Interim(head.status, head.headers)
+                    interim(head.status, head.headers)
                 } else {
                     Head::H1(head)
                 }))
@@ -56,16 +56,33 @@ impl HeadSource {
     }
 }
 
+/// An informational head without what frames a body or concerns the connection: it has none (RFC 9110 §8.6, §15.2), and
+/// a client that believed it would wait for one.
+fn interim(status: u16, mut headers: Headers) -> Head {
+    headers.retain(|field| {
+        &field.name[..] != b"content-length" && !convert::is_connection_specific(&field.name)
+    });
+    Head::Interim(status, headers)
+}
+
 fn poll_h2(response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
     // Its errors are those of the response, which tells them again.
-    if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-        let (parts, ()) = interim.into_parts();
-        return Poll::Ready(Ok(Head::Interim(parts.status.as_u16(), convert::headers(parts.headers))));
+    if let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
+        let (parts, ()) = head.into_parts();
+        // HTTP/2 switches no protocols (RFC 9113 §8.6), and the client has not asked.
+        if parts.status == ::http::StatusCode::SWITCHING_PROTOCOLS {
+            return Poll::Ready(Err(UpstreamError::Protocol));
+        }
+        return Poll::Ready(Ok(interim(parts.status.as_u16(), convert::headers(parts.headers))));
     }
     Poll::Ready(match ready!(std::pin::Pin::new(response).poll(cx)) {
         Ok(response) => {
             let (parts, stream) = response.into_parts();
             let headers = convert::headers(parts.headers);
+            // It goes on into HTTP/1 as it is: two lengths there, or one that is no number, would end in two places.
+            if head::content_length(&headers).is_err() {
+                return Poll::Ready(Err(UpstreamError::Protocol));
+            }
             let content = if stream.is_end_stream() { Body::Empty } else { Body::H2 { stream, credit: 0 } };
             Ok(Head::H2(Response { status: parts.status.as_u16(), headers }, content))
         }

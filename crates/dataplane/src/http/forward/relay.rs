@@ -58,7 +58,12 @@ pub(super) async fn run(
     // for 100 need not send it), so the connection carries no other request. An early success may be a
     // conversation: its connection is decided on when both directions have ended.
     let refused_early = !upload.is_done() && (response.status >= 300 || upload.moved == 0);
-    if refused_early && let Responder::H1(responder) = &mut responder {
+    // An upgrade that was not accepted: what the client has sent behind it may be meant for the other protocol, and the
+    // upstream may speak that already (CVE-2024-23326, CVE-2026-2833).
+    let declined = exchange.request.upgrade.is_some();
+    if (refused_early || declined)
+        && let Responder::H1(responder) = &mut responder
+    {
         responder.close_after();
     }
     let Ok(sink) = responder.start(&response, follows) else {
@@ -131,6 +136,10 @@ fn finish_head(
                 | b"x-envoy-decorator-operation"
         )
     });
+    // RFC 9110 §8.6: such a response has no content, whatever length it announces.
+    if response.status == 204 {
+        response.headers.remove("content-length");
+    }
     let waited = timers.sent_at().map_or(std::time::Duration::ZERO, |sent| Instant::now() - sent);
     let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
     let own = Rc::clone(&exchange.scope.pinned);
@@ -278,7 +287,12 @@ fn give_back(
         Sink::H1 { writer, body },
     ) = (carrier, content, upstream_sink)
     {
-        let clean = upload_done && body.is_complete() && decoder.is_done() && reader.buffer.is_empty();
+        let accepted_as_sent = exchange.request.upgrade.is_none();
+        let clean = accepted_as_sent
+            && upload_done
+            && body.is_complete()
+            && decoder.is_done()
+            && reader.buffer.is_empty();
         if clean {
             upstream.put(H1Connection { reader, writer, key, served, idle_for: None, local, slot });
         }

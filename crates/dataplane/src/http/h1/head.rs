@@ -328,7 +328,11 @@ fn transfer_encoding(headers: &Headers) -> Result<bool, HeadError> {
     }
 }
 
-fn content_length(headers: &Headers) -> Result<Option<u64>, HeadError> {
+/// The announced length; `None` without one.
+///
+/// # Errors
+/// Several values, even equal ones, or one that is no plain number: two parsers could choose differently.
+pub(crate) fn content_length(headers: &Headers) -> Result<Option<u64>, HeadError> {
     let mut values = headers.all("content-length");
     let Some(value) = values.next() else { return Ok(None) };
     // 18 digits cannot overflow; no body is longer than an exabyte.

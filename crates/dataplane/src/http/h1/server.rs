@@ -10,6 +10,7 @@
 use std::io;
 use std::num::NonZeroU64;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -76,7 +77,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
                 }
                 return;
             }
-            Finished::Broken => return,
+            Finished::Left | Finished::Broken => return,
         };
         let (Body::H1 { reader: same, decoder }, Sink::H1 { writer: same_writer, body: sent }) = (body, sink)
         else {
@@ -279,13 +280,15 @@ impl Responder {
         self.keep_alive = false;
     }
 
-    pub(crate) async fn informational(&mut self, status: u16, headers: &Headers) -> io::Result<()> {
-        if self.version == Version::Http10 {
-            return Ok(());
+    pub(crate) fn informational(&mut self, status: u16, headers: &Headers) {
+        if self.version != Version::Http10 {
+            encode::response(self.writer.buffer(), status, headers);
+            encode::end(self.writer.buffer());
         }
-        encode::response(self.writer.buffer(), status, headers);
-        encode::end(self.writer.buffer());
-        self.writer.flush().await
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.poll_flush(cx)
     }
 
     /// Writes the head into the buffer; the body decides when it is flushed.

@@ -10,7 +10,10 @@ fuzz_target!(|received: &[u8]| {
         assert!(header.len <= received.len(), "takes more than there is");
         for address in header.addresses.iter().flat_map(|ends| [ends.source, ends.destination]) {
             let ip = address.ip();
-            assert!(ip == ip.to_canonical() && !ip.is_unspecified() && !ip.is_multicast(), "{ip} is no host's");
+            assert!(
+                ip == ip.to_canonical() && !ip.is_unspecified() && !ip.is_multicast(),
+                "{ip} is no host's"
+            );
         }
     }
     assert!(whole != Outcome::NeedMore || received.len() < MAX_LEN, "waits beyond its bound");

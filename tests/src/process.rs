@@ -1,12 +1,28 @@
 //! Runs other programs with a time limit, and waits for conditions with a deadline.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// A program of the search path; `None`, with a word on standard error, where it is not installed: a test that needs it
+/// skips itself.
+pub fn program(name: &str) -> Option<Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        skipped(&format!("{name} is not installed (cargo xtask test)"));
+    }
+    found.map(Command::new)
+}
+
+/// Says that a test does not run, past the macros, whose output the test runner hides from a test that passes.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
 
 /// What a program that ran to its end left behind.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::process::exit_within;
+use crate::process::{exit_within, skipped};
 
 /// Far more than any of the scripts takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -26,11 +26,7 @@ impl Script {
     /// When Python cannot be started.
     pub fn start(name: &str) -> Option<Self> {
         let Some(python) = std::env::var_os("PORTCULLIS_TEST_PYTHON") else {
-            // Past the macros, whose output the test runner hides from a test that passes.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: {name} needs PORTCULLIS_TEST_PYTHON (cargo xtask test)"
-            );
+            skipped(&format!("{name} needs PORTCULLIS_TEST_PYTHON (cargo xtask test)"));
             return None;
         };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use portcullis_tests::frames::{END_HEADERS, END_STREAM, PREFACE, frame, kind};
 use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
 use portcullis_tests::http::{gateway, routes, service, site, to};
-use portcullis_tests::process::run;
+use portcullis_tests::process::{program, run};
 use portcullis_tests::python::Script;
 use portcullis_tests::raw::{Message, Raw};
-use portcullis_tests::upstream::{Conn, Gate, Upstream, ok};
+use portcullis_tests::upstream::{Gate, Upstream, ok};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Runs a test's own side of HTTP/2; it fails when that does not end.
@@ -62,10 +63,10 @@ async fn arrived(upstream: &Upstream) {
 
 #[test]
 fn curl_speaks_http2_with_prior_knowledge() {
+    let Some(mut curl) = program("curl") else { return };
     let upstream = Upstream::serve(|request| ok(&request.target().len().to_string()));
     let gateway = Setup::new(site(upstream.address(), ""), &[80]).start();
     let url = format!("http://{}/abc", gateway.address(80));
-    let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--max-time", "20", "--http2-prior-knowledge"]);
     let finished = run(curl.args(["--write-out", " %{http_version} %{http_code}", &url]), LIMIT).unwrap();
     assert_eq!(finished.stdout, "4 2 200", "{}", finished.stderr);
@@ -77,10 +78,10 @@ fn curl_speaks_http2_with_prior_knowledge() {
 
 #[test]
 fn h2load_loses_no_request() {
+    let Some(mut h2load) = program("h2load") else { return };
     let upstream = Upstream::serve(|_| ok("fine"));
     let gateway = Setup::new(site(upstream.address(), ""), &[80]).start();
     let url = format!("http://{}/", gateway.address(80));
-    let mut h2load = Command::new("h2load");
     let finished = run(h2load.args(["-n", "2000", "-c", "4", "-m", "10", &url]), LIMIT).unwrap();
     let all = "2000 succeeded, 0 failed, 0 errored, 0 timeout";
     assert!(finished.stdout.contains(all), "{}{}", finished.stdout, finished.stderr);
@@ -93,6 +94,9 @@ fn h2load_loses_no_request() {
 /// A client that negotiates everything itself: several streams with weights, padding, an upload, continuation.
 #[test]
 fn nghttp_speaks_http2() {
+    if program("nghttp").is_none() {
+        return;
+    }
     let upstream = Upstream::serve(|request| ok(&format!("{} {}", request.target(), request.body.len())));
     let gateway = Setup::new(site(upstream.address(), ""), &[80]).start();
     let folder = tempfile::tempdir().unwrap();
@@ -410,35 +414,18 @@ fn a_refused_stream_is_told_as_a_reset() {
     assert_eq!(gateway.log_of("/refuse")["response_flags"], "URX,UR");
 }
 
-/// Frames as RFC 9113 §4.1 has them, for an upstream that our own libraries would not let be.
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-/// Reads frames until the head of a request.
-fn await_head(conn: &mut Conn) -> bool {
-    loop {
-        let head = conn.raw.exactly(9);
-        let [high, middle, low, kind, ..] = head[..] else { return false };
-        conn.raw.exactly(usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low));
-        if kind == 1 {
-            return true;
-        }
-    }
-}
-
 /// A request that a connection going away has not processed is sent on another one, whatever its method.
 #[test]
 fn a_request_that_meets_goaway_is_sent_again() {
     let upstream = Upstream::script(|mut conn| {
-        assert_eq!(conn.raw.exactly(24), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        conn.raw.send(frame(4, 0, 0, &[]));
-        if !await_head(&mut conn) {
+        assert_eq!(conn.raw.exactly(PREFACE.len()), PREFACE);
+        conn.raw.send(frame(kind::SETTINGS, 0, 0, &[]));
+        if conn.raw.frame_that(|frame| frame.kind == kind::HEADERS).is_none() {
             return;
         }
         conn.arrived(Message::default());
-        let (goaway, head) = (frame(7, 0, 0, &[0; 8]), frame(1, 5, 1, &[0x88]));
+        let goaway = frame(kind::GOAWAY, 0, 0, &[0; 8]);
+        let head = frame(kind::HEADERS, END_STREAM | END_HEADERS, 1, &[0x88]);
         conn.raw.send(if conn.number == 0 { goaway } else { head });
         conn.raw.rest();
     });

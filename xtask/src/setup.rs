@@ -1,5 +1,5 @@
 //! What the tests need beyond cargo: programs, a Python environment, a PostgreSQL 18 server, clients for
-//! node, h2spec, gRPC's interoperability tests.
+//! node, a server in Go, h2spec, gRPC's interoperability tests.
 //!
 //! [`setup`] installs only what is missing and says each step in a line; a second run finds everything in
 //! place and asks no network. What cannot be had is named with the way to install it by hand, and the
@@ -11,12 +11,14 @@
 //! | `PORTCULLIS_TEST_POSTGRES18` | the folder of a PostgreSQL 18 server with TLS: `bin`, `lib`, `share` |
 //! | `PORTCULLIS_TEST_NODE_MODULES` | a folder of node packages, those of `tests/conformance/node/package.json` |
 //! | `PORTCULLIS_TEST_H2SPEC` | the h2spec program |
+//! | `PORTCULLIS_TEST_GO_BACKEND` | the server of `tests/backends/go` |
 //! | `PORTCULLIS_TEST_GRPC_INTEROP` | a folder with the `client` and `server` of gRPC's interoperability tests |
 //!
 //! and `PATH`, which is extended by the folder of Debian's PostgreSQL server.
 
 mod debian;
 mod go;
+mod go_backend;
 mod grpc_interop;
 mod h2spec;
 mod node;
@@ -40,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) postgres18: Option<PathBuf>,
     pub(crate) node_modules: Option<PathBuf>,
     pub(crate) h2spec: Option<PathBuf>,
+    pub(crate) go_backend: Option<PathBuf>,
     pub(crate) grpc_interop: Option<PathBuf>,
 }
 
@@ -51,6 +54,7 @@ impl Parts {
             ("PORTCULLIS_TEST_POSTGRES18", &self.postgres18),
             ("PORTCULLIS_TEST_NODE_MODULES", &self.node_modules),
             ("PORTCULLIS_TEST_H2SPEC", &self.h2spec),
+            ("PORTCULLIS_TEST_GO_BACKEND", &self.go_backend),
             ("PORTCULLIS_TEST_GRPC_INTEROP", &self.grpc_interop),
         ];
         for (name, path) in parts {
@@ -73,6 +77,7 @@ pub(crate) fn setup() -> Result<Parts> {
         postgres18: part("PostgreSQL 18", postgres::ensure(&cache)),
         node_modules: part("the clients for node", node::ensure(&cache)),
         h2spec: part("h2spec", h2spec::ensure(&cache)),
+        go_backend: part("the server in Go", go_backend::ensure(&cache)),
         grpc_interop: part("gRPC's interoperability tests", grpc_interop::ensure(&cache)),
     })
 }

@@ -1,6 +1,7 @@
 //! Debian packages, installed when their program is not there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,7 +32,11 @@ pub(super) fn postgres_folder() -> Option<PathBuf> {
 /// Each package, and whether what we want of it is there.
 fn wanted() -> impl Iterator<Item = (bool, &'static str)> {
     let programs = PROGRAMS.iter().map(|(program, package)| (find(program).is_some(), *package));
-    programs.chain([(postgres_folder().is_some(), "postgresql"), (has_venv(), "python3-venv")])
+    programs.chain([
+        (postgres_folder().is_some(), "postgresql"),
+        (has_venv(), "python3-venv"),
+        (Path::new("/usr/sbin/nginx").is_file() || find("nginx").is_some(), "nginx"),
+    ])
 }
 
 /// Debian's Python comes without the parts that make an environment.
@@ -49,9 +54,40 @@ fn install(packages: &[&str]) -> Result<()> {
     step(&format!("installing {list}"));
     keep_postgres_stopped().with_context(by_hand)?;
     run_quietly(apt().arg("update")).with_context(by_hand)?;
+    let _stopped = Stopped::begin().with_context(by_hand)?;
     run_quietly(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
         .with_context(by_hand)
 }
+
+/// As long as this lives, packages do not start the services that they bring: the tests start their own nginx. A policy
+/// that the machine has already is left alone.
+struct Stopped {
+    own: bool,
+}
+
+impl Stopped {
+    fn begin() -> Result<Self> {
+        let policy = Path::new(POLICY);
+        if policy.exists() {
+            return Ok(Self { own: false });
+        }
+        // 101 is "forbidden" (Debian's policy for invoke-rc.d).
+        fs::write(policy, "#!/bin/sh\nexit 101\n").context("writing policy-rc.d")?;
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).context("writing policy-rc.d")?;
+        Ok(Self { own: true })
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if self.own {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
+
+/// What Debian's packages ask before they start a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");

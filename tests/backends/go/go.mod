@@ -1,0 +1,3 @@
+module portcullis/backend
+
+go 1.24

@@ -186,7 +186,7 @@ fn a_case_that_fails_says_what_is_different_and_why() {
 #[test]
 fn a_test_with_a_mistake_is_not_run() {
     for (from, to, place) in [
-        ("expect: {refused: true}", "expect: {refused: true, prot: 1}", "a.test.yaml:41"),
+        ("{error: {status: 404}}", "{error: {status: 404}, prot: 1}", "a.test.yaml:32"),
         ("request: tcp://:9000", "request: tcp://", "spec.cases[8].request"),
         ("kind: RouteTest", "kind: RouteTests", "no document of kind RouteTest"),
     ] {

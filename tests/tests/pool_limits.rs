@@ -1,8 +1,6 @@
 //! What a DestinationRule's `connectionPool` says of single connections: how many requests one carries, how long it
 //! lives, how long it is kept, and which version it speaks.
 
-#![expect(clippy::unwrap_used, reason = "a failed expectation is a test's output")]
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

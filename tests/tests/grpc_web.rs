@@ -76,9 +76,9 @@ fn a_browser_speaks_with_a_grpc_server() {
     // Another status.
     let unknown = ask(&gateway, CHECK, "grpc-web", "", b"\0\0\0\0\x04\x0a\x02no");
     assert!(unknown.text().contains("grpc-status:5\r\n"), "{unknown:?}");
-    let samples = gateway.samples();
     let grpc = [("request_protocol", "grpc"), ("destination_service_name", "grpc")];
-    assert_eq!(samples.sum("istio_requests_total", &grpc), 4.0);
+    let samples =
+        gateway.await_samples("every request", |samples| samples.sum("istio_requests_total", &grpc) == 4.0);
     assert_eq!(samples.sum("istio_requests_total", &[("grpc_response_status", "0")]), 3.0);
 }
 

@@ -224,8 +224,8 @@ fn an_answer_before_any_request_is_nobodys() {
     let upstream = Upstream::script(|mut conn| {
         if conn.number == 0 {
             while conn.request().is_some() {
-                conn.raw.send(ok("fine"));
-                conn.raw.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison");
+                // In one piece: what comes later may come behind the next request, and then it is its answer.
+                conn.raw.send(ok("fine") + "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison");
             }
             return;
         }

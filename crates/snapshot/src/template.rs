@@ -50,6 +50,33 @@ pub enum Operator {
     Plain(PlainOperator),
     /// `START_TIME`: when the request began, UTC with milliseconds.
     StartTime,
+    /// `PATH(WQ|NQ:which)`: the target, with or without its query.
+    Path {
+        /// Whether the query belongs to it.
+        query: bool,
+        /// Of which target.
+        which: Which,
+    },
+    /// `QUERY_PARAM(name):max`: the first value of a query parameter, as it was sent.
+    QueryParameter {
+        /// As written in the query.
+        name: Box<str>,
+        /// Longest value in bytes.
+        max: Option<usize>,
+    },
+    /// `QUERY_PARAMS(which)`: the whole query.
+    Query(Which),
+}
+
+/// The target of a request: it changes when a route rewrites it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// As it is now.
+    Now,
+    /// As the client sent it, if it was rewritten.
+    Original,
+    /// As the client sent it, rewritten or not.
+    OriginalOrNow,
 }
 
 impl fmt::Display for Operator {
@@ -125,6 +152,12 @@ plain_operators! {
     DownstreamPeerSubject = "DOWNSTREAM_PEER_SUBJECT",
     /// URI subject alternative names of the client certificate, comma-joined.
     DownstreamPeerUriSan = "DOWNSTREAM_PEER_URI_SAN",
+    /// DNS subject alternative names of the client certificate, comma-joined.
+    DownstreamPeerDnsSan = "DOWNSTREAM_PEER_DNS_SAN",
+    /// Issuer of the client certificate, RFC 2253.
+    DownstreamPeerIssuer = "DOWNSTREAM_PEER_ISSUER",
+    /// Hex serial number of the client certificate.
+    DownstreamPeerSerial = "DOWNSTREAM_PEER_SERIAL",
     /// Hex SHA-256 of the client certificate.
     DownstreamPeerFingerprint256 = "DOWNSTREAM_PEER_FINGERPRINT_256",
     /// `HTTP/1.1`, `HTTP/2`.
@@ -135,12 +168,14 @@ plain_operators! {
     RouteName = "ROUTE_NAME",
     /// Name of the virtual host.
     VirtualClusterName = "VIRTUAL_CLUSTER_NAME",
-    /// Status sent.
+    /// Status of the upstream's response; 0 before it and in the gateway's own answers.
     ResponseCode = "RESPONSE_CODE",
     /// Why that status was sent.
     ResponseCodeDetails = "RESPONSE_CODE_DETAILS",
     /// Short response flags, `-` when none.
     ResponseFlags = "RESPONSE_FLAGS",
+    /// Response flags in words, `-` when none.
+    ResponseFlagsLong = "RESPONSE_FLAGS_LONG",
     /// Address of the endpoint, with port.
     UpstreamRemoteAddress = "UPSTREAM_REMOTE_ADDRESS",
     /// Address of the endpoint.
@@ -149,8 +184,14 @@ plain_operators! {
     UpstreamRemotePort = "UPSTREAM_REMOTE_PORT",
     /// Address of the endpoint, with port.
     UpstreamHost = "UPSTREAM_HOST",
-    /// Name of the cluster.
+    /// Name of the cluster as statistics have it: Istio ends it with a semicolon.
     UpstreamCluster = "UPSTREAM_CLUSTER",
+    /// Name of the cluster.
+    UpstreamClusterRaw = "UPSTREAM_CLUSTER_RAW",
+    /// Why no connection to the endpoint came about.
+    UpstreamTransportFailureReason = "UPSTREAM_TRANSPORT_FAILURE_REASON",
+    /// Number of the current try, 0 before the first.
+    UpstreamRequestAttemptCount = "UPSTREAM_REQUEST_ATTEMPT_COUNT",
     /// Own address of the upstream connection.
     UpstreamLocalAddress = "UPSTREAM_LOCAL_ADDRESS",
     /// Bytes of request body received.
@@ -259,6 +300,12 @@ fn parse_operator(text: &str) -> Result<Operator, TemplateError> {
         ("REQ" | "RESP", Some((argument, suffix))) => header_operator(head, argument, suffix, text),
         ("REQ" | "RESP", None) => Err(TemplateError::BadArgument(text.to_owned())),
         ("START_TIME", None) => Ok(Operator::StartTime),
+        ("PATH", argument) => path_operator(argument, text),
+        ("QUERY_PARAM", Some((name, suffix))) if !name.is_empty() => {
+            Ok(Operator::QueryParameter { name: name.into(), max: max_length(suffix, text)? })
+        }
+        ("QUERY_PARAMS", None) => Ok(Operator::Query(Which::Now)),
+        ("QUERY_PARAMS", Some((argument, ""))) => which(argument, text).map(Operator::Query),
         (_, None) => PlainOperator::named(head)
             .map(Operator::Plain)
             .ok_or_else(|| TemplateError::Unknown(text.to_owned())),
@@ -267,18 +314,13 @@ fn parse_operator(text: &str) -> Result<Operator, TemplateError> {
 }
 
 fn header_operator(kind: &str, argument: &str, suffix: &str, text: &str) -> Result<Operator, TemplateError> {
-    let bad = || TemplateError::BadArgument(text.to_owned());
-    let max = match suffix.strip_prefix(':') {
-        Some(digits) => Some(digits.parse().map_err(|_| bad())?),
-        None if suffix.is_empty() => None,
-        None => return Err(bad()),
-    };
+    let max = max_length(suffix, text)?;
     let (name, alternative) = match argument.split_once('?') {
         Some((name, alternative)) => (name, Some(alternative)),
         None => (argument, None),
     };
     if name.is_empty() {
-        return Err(bad());
+        return Err(TemplateError::BadArgument(text.to_owned()));
     }
     let name = name.to_ascii_lowercase().into_boxed_str();
     let alternative = alternative.map(|text| text.to_ascii_lowercase().into_boxed_str());
@@ -286,6 +328,42 @@ fn header_operator(kind: &str, argument: &str, suffix: &str, text: &str) -> Resu
         "REQ" => Operator::Request { name, alternative, max },
         _ => Operator::Response { name, alternative, max },
     })
+}
+
+/// The `:max` behind an operator's argument.
+fn max_length(suffix: &str, text: &str) -> Result<Option<usize>, TemplateError> {
+    let bad = || TemplateError::BadArgument(text.to_owned());
+    match suffix.strip_prefix(':') {
+        Some(digits) => digits.parse().map(Some).map_err(|_| bad()),
+        None if suffix.is_empty() => Ok(None),
+        None => Err(bad()),
+    }
+}
+
+fn path_operator(argument: Option<(&str, &str)>, text: &str) -> Result<Operator, TemplateError> {
+    let (query, target) = match argument {
+        None => ("WQ", None),
+        Some((argument, "")) => match argument.split_once(':') {
+            Some((query, target)) => (query, Some(target)),
+            None => (argument, None),
+        },
+        Some(_) => return Err(TemplateError::BadArgument(text.to_owned())),
+    };
+    let which = target.map_or(Ok(Which::Now), |target| which(target, text))?;
+    match query {
+        "" | "WQ" => Ok(Operator::Path { query: true, which }),
+        "NQ" => Ok(Operator::Path { query: false, which }),
+        _ => Err(TemplateError::BadArgument(text.to_owned())),
+    }
+}
+
+fn which(target: &str, text: &str) -> Result<Which, TemplateError> {
+    match target {
+        "" | "PATH" => Ok(Which::Now),
+        "ORIG" => Ok(Which::Original),
+        "ORIG_OR_PATH" => Ok(Which::OriginalOrNow),
+        _ => Err(TemplateError::BadArgument(text.to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -323,8 +401,21 @@ mod tests {
     }
 
     #[test]
+    fn targets() {
+        for (text, expected) in [
+            ("%PATH%", Operator::Path { query: true, which: Which::Now }),
+            ("%PATH(NQ)%", Operator::Path { query: false, which: Which::Now }),
+            ("%PATH(WQ:ORIG)%", Operator::Path { query: true, which: Which::Original }),
+            ("%QUERY_PARAMS(ORIG_OR_PATH)%", Operator::Query(Which::OriginalOrNow)),
+            ("%QUERY_PARAM(a):3%", Operator::QueryParameter { name: "a".into(), max: Some(3) }),
+        ] {
+            assert_eq!(Template::parse(text), Ok(Template::Parts(vec![Part::Operator(expected)])), "{text}");
+        }
+    }
+
+    #[test]
     fn refused() {
-        for text in ["%", "50% off", "%NOPE%", "%REQ%", "%REQ()%", "%REQ(a):x%", "%REQ(a%"] {
+        for text in ["%", "50% off", "%NOPE%", "%REQ%", "%REQ()%", "%REQ(a):x%", "%REQ(a%", "%PATH(X)%"] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
     }

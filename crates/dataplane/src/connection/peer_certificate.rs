@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::x509::X509Name;
 
 /// Facts of one certificate, computed once per connection.
 #[derive(Debug)]
@@ -15,6 +16,12 @@ pub(crate) struct PeerCertificate {
     pub(crate) subject: String,
     /// URI subject alternative names.
     pub(crate) uris: Vec<String>,
+    /// DNS subject alternative names.
+    pub(crate) names: Vec<String>,
+    /// RFC 2253 issuer.
+    pub(crate) issuer: String,
+    /// Lower-case hex serial number.
+    pub(crate) serial: String,
     /// Lower-case hex SHA-256 of the DER.
     pub(crate) fingerprint: String,
     /// An element of `x-forwarded-client-cert`.
@@ -29,8 +36,11 @@ impl PeerCertificate {
             hex
         });
         let (mut subject, mut uris, mut names) = (String::new(), Vec::new(), Vec::new());
+        let (mut issuer, mut serial) = (String::new(), String::new());
         if let Ok((_, certificate)) = X509Certificate::from_der(der) {
-            subject = rfc2253(&certificate);
+            subject = rfc2253(certificate.subject());
+            issuer = rfc2253(certificate.issuer());
+            serial = format!("{:x}", certificate.serial);
             if let Ok(Some(alternative)) = certificate.subject_alternative_name() {
                 for name in &alternative.value.general_names {
                     match name {
@@ -42,15 +52,14 @@ impl PeerCertificate {
             }
         }
         let element = element(der, &fingerprint, &subject, &uris, &names);
-        Self { subject, uris, fingerprint, element }
+        Self { subject, uris, names, issuer, serial, fingerprint, element }
     }
 }
 
-/// Most specific attribute first, comma-separated (RFC 2253 §2.1).
-fn rfc2253(certificate: &X509Certificate<'_>) -> String {
+/// A name: most specific attribute first, comma-separated (RFC 2253 §2.1).
+fn rfc2253(name: &X509Name<'_>) -> String {
     let registry = x509_parser::objects::oid_registry();
-    let mut parts: Vec<String> = certificate
-        .subject()
+    let mut parts: Vec<String> = name
         .iter_attributes()
         .map(|attribute| {
             let name = x509_parser::objects::oid2abbrev(attribute.attr_type(), registry);

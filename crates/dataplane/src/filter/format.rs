@@ -3,17 +3,20 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use portcullis_snapshot::template::{Context, Operator, PlainOperator};
+use portcullis_snapshot::template::{Context, Operator, PlainOperator, Which};
 use portcullis_telemetry::access_log::Timestamps;
+use portcullis_telemetry::flags::Flags;
 use rustls::{CipherSuite, ProtocolVersion};
 
 use crate::http::exchange::Exchange;
-use crate::http::message::Response;
+use crate::http::message::{Response, text as text_of};
 
 /// The request an operator speaks of, with its response once there is one.
 pub(crate) struct Facts<'a> {
     pub(crate) exchange: &'a Exchange,
     pub(crate) response: Option<&'a Response>,
+    /// Status that the upstream answered with, 0 as long as it did not.
+    pub(crate) upstream_status: u16,
 }
 
 impl Context for Facts<'_> {
@@ -26,9 +29,25 @@ impl Context for Facts<'_> {
             }
             Operator::Response { name, alternative, max } => {
                 let headers = self.response.map(|response| &response.headers);
-                let find = |name: &str| headers.and_then(|headers| headers.joined(name));
+                let find = |name: &str| match name {
+                    ":status" => self.response.map(|response| response.status.to_string().into()),
+                    name => headers.and_then(|headers| headers.joined(name)),
+                };
                 let value = find(name).or_else(|| find(alternative.as_deref()?));
                 put(out, value.as_deref(), *max);
+            }
+            Operator::Path { query, which } => {
+                let Some(target) = self.target(*which) else { return };
+                let path = portcullis_snapshot::path::split(target).0;
+                out.extend_from_slice(if *query { target } else { path }.as_bytes());
+            }
+            Operator::Query(which) => {
+                let query = self.target(*which).and_then(|target| portcullis_snapshot::path::split(target).1);
+                put(out, query.map(str::as_bytes), None);
+            }
+            Operator::QueryParameter { name, max } => {
+                let view = self.exchange.view();
+                put(out, view.query_parameter(name).map(|value| value.as_bytes()), *max);
             }
             Operator::StartTime => {
                 Timestamps::default().write(self.exchange.record.inner.started, out);
@@ -45,6 +64,16 @@ fn put(out: &mut Vec<u8>, value: Option<&[u8]>, max: Option<usize>) {
 }
 
 impl Facts<'_> {
+    fn target(&self, which: Which) -> Option<&str> {
+        let request = &self.exchange.request;
+        let original = request.headers.first_str("x-envoy-original-path");
+        match which {
+            Which::Now => Some(text_of(&request.target)),
+            Which::Original => original,
+            Which::OriginalOrNow => original.or(Some(text_of(&request.target))),
+        }
+    }
+
     fn plain(&self, operator: PlainOperator, out: &mut Vec<u8>) {
         use PlainOperator as Op;
         let exchange = self.exchange;
@@ -67,20 +96,23 @@ impl Facts<'_> {
             Op::DownstreamPeerUriSan => {
                 write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.uris.join(",")))
             }
+            Op::DownstreamPeerDnsSan => {
+                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.names.join(",")))
+            }
+            Op::DownstreamPeerIssuer => text(out, peer(tls).map(|peer| peer.issuer.as_str())),
+            Op::DownstreamPeerSerial => text(out, peer(tls).map(|peer| peer.serial.as_str())),
             Op::DownstreamPeerFingerprint256 => text(out, peer(tls).map(|peer| peer.fingerprint.as_str())),
             Op::Protocol => text(out, record.protocol.map(portcullis_telemetry::record::Protocol::as_str)),
             Op::RequestedServerName => text(out, connection.server_name().map(|name| &**name)),
             Op::RouteName => text(out, record.route_name.as_deref()),
             Op::VirtualClusterName => Ok(()),
-            Op::ResponseCode => match self.response {
-                Some(response) => write!(out, "{}", response.status),
-                None => Ok(()),
-            },
+            Op::ResponseCode => write!(out, "{}", self.upstream_status),
             Op::ResponseCodeDetails => text(out, record.details.as_ref().map(|details| details.as_str())),
             Op::ResponseFlags => {
                 record.flags.write_short(out);
                 Ok(())
             }
+            Op::ResponseFlagsLong => long_flags(record.flags, out),
             Op::UpstreamRemoteAddress | Op::UpstreamHost => match upstream {
                 Some(address) => write!(out, "{address}"),
                 None => Ok(()),
@@ -93,7 +125,20 @@ impl Facts<'_> {
                 Some(address) => write!(out, "{}", address.port()),
                 None => Ok(()),
             },
-            Op::UpstreamCluster => text(out, record.cluster.as_ref().map(|cluster| &*cluster.name)),
+            Op::UpstreamCluster => match &record.cluster {
+                Some(cluster) => write!(out, "{};", cluster.name),
+                None => Ok(()),
+            },
+            Op::UpstreamClusterRaw => text(out, record.cluster.as_ref().map(|cluster| &*cluster.name)),
+            // A header value has no blanks that something behind it might split it at.
+            Op::UpstreamTransportFailureReason => {
+                let reason = record.upstream_transport_failure_reason.as_deref();
+                write!(out, "{}", reason.unwrap_or_default().replace(' ', "_"))
+            }
+            // Numbered in the request itself, where a client's own number has been dropped.
+            Op::UpstreamRequestAttemptCount => {
+                text(out, Some(exchange.request.headers.first_str("x-envoy-attempt-count").unwrap_or("0")))
+            }
             Op::UpstreamLocalAddress => match record.upstream_local_address {
                 Some(address) => write!(out, "{address}"),
                 None => Ok(()),
@@ -104,6 +149,16 @@ impl Facts<'_> {
             Op::Hostname => text(out, Some(&exchange.worker().config.hostname)),
         };
     }
+}
+
+fn long_flags(flags: Flags, out: &mut Vec<u8>) -> std::io::Result<()> {
+    if flags.is_empty() {
+        out.push(b'-');
+    }
+    for (at, flag) in flags.iter().enumerate() {
+        write!(out, "{}{}", if at > 0 { "," } else { "" }, flag.long())?;
+    }
+    Ok(())
 }
 
 fn text(out: &mut Vec<u8>, value: Option<&str>) -> std::io::Result<()> {

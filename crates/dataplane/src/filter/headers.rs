@@ -21,22 +21,34 @@ fn in_order<'a>(
     if several { [destination, Some(route)] } else { [Some(route), destination] }
 }
 
-/// Applies the operations on a request; gives the authority they set, if any.
-pub(crate) fn on_request(exchange: &mut Exchange, destination: &Destination) -> Option<Bytes> {
-    let matched = exchange.matched.clone()?;
+/// Applies the operations on a request; gives the authorities they set, if any: that of one among several destinations,
+/// and that of the route, or of its only destination.
+pub(crate) fn on_request(exchange: &mut Exchange, destination: &Destination) -> [Option<Bytes>; 2] {
+    let Some(matched) = exchange.matched.clone() else { return [None, None] };
     let route = matched.route();
     let (route_ops, destination_ops) = (&route.request_headers, &destination.request_headers);
     if route_ops.is_empty() && destination_ops.is_empty() {
-        return None;
+        return [None, None];
     }
     let several = has_several(&route.action);
     // Values are those of the request before any operation touched it.
-    let rendered = render(several, route_ops, Some(destination_ops), &Facts { exchange, response: None });
+    let rendered = render(
+        several,
+        route_ops,
+        Some(destination_ops),
+        &Facts { exchange, response: None, upstream_status: 0 },
+    );
     drop_aliases(&mut exchange.request.headers, [route_ops, destination_ops]);
     apply(&mut exchange.request.headers, several, route_ops, Some(destination_ops), rendered);
-    let facts = Facts { exchange, response: None };
-    let authority = route_ops.authority.as_ref().or(destination_ops.authority.as_ref());
-    authority.map(|template| template.render(&facts)).filter(|value| !value.is_empty())
+    let facts = Facts { exchange, response: None, upstream_status: 0 };
+    let authority = |operations: &HeaderOps| {
+        let template = operations.authority.as_ref()?;
+        Some(template.render(&facts)).filter(|value| !value.is_empty())
+    };
+    match several {
+        true => [authority(destination_ops), authority(route_ops)],
+        false => [None, authority(route_ops).or_else(|| authority(destination_ops))],
+    }
 }
 
 /// Applies the operations of the matched route on a response of the gateway's own.
@@ -52,12 +64,13 @@ pub(crate) fn on_response_from(
 ) {
     let Some(matched) = &exchange.matched else { return };
     let route = matched.route();
+    let upstream_status = if destination.is_some() { response.status } else { 0 };
     let destination = destination.map(|destination| &destination.response_headers);
     if route.response_headers.is_empty() && destination.is_none_or(HeaderOps::is_empty) {
         return;
     }
     let several = has_several(&route.action);
-    let facts = Facts { exchange, response: Some(response) };
+    let facts = Facts { exchange, response: Some(response), upstream_status };
     let rendered = render(several, &route.response_headers, destination, &facts);
     apply(&mut response.headers, several, &route.response_headers, destination, rendered);
 }

@@ -61,7 +61,7 @@ pub(crate) fn request(exchange: &mut Exchange, forward: &Forward, destination: &
     let bounds = Bounds::new(timeout(exchange, forward), forward.retry.per_try_timeout);
     bounds.announce(exchange, Duration::ZERO);
     count_attempt(exchange, 1);
-    let set_authority = operations::on_request(exchange, destination);
+    let [of_destination, of_route] = operations::on_request(exchange, destination);
     let pinned = Rc::clone(&exchange.scope.pinned);
     let own = &pinned.snapshot.settings.own_headers;
     let request = &mut exchange.request;
@@ -73,16 +73,15 @@ pub(crate) fn request(exchange: &mut Exchange, forward: &Forward, destination: &
             request.headers.set("x-envoy-original-path", original);
         }
     }
-    if let Some(authority) = &forward.authority {
-        let original = std::mem::replace(&mut request.authority, authority.clone());
+    // One after the other, as in Istio's gateway: the upstream is told the host that was replaced last.
+    for authority in [of_destination, forward.authority.clone().or(of_route)].into_iter().flatten() {
+        let original = std::mem::replace(&mut request.authority, authority);
         if own.forwarded_host {
             append_forwarded_host(&mut request.headers, &original);
         }
         if own.debug {
             request.headers.set("x-envoy-original-host", original);
         }
-    } else if let Some(authority) = set_authority {
-        request.authority = authority;
     }
     exchange.record.inner.authority = Some(exchange.request.authority.clone());
     bounds

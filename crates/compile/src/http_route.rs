@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use portcullis_api::networking::{HttpMatchRequest, HttpRetry};
 use portcullis_snapshot::Route;
-use portcullis_snapshot::action::{CorsPolicy, Fault, HeaderOps};
+use portcullis_snapshot::action::{Action, CorsPolicy, Fault, HeaderOps};
 use portcullis_snapshot::matcher::{PathMatch, RouteMatcher};
 use portcullis_snapshot::route::{Origin, RuleList, WhyLeftOut};
 
@@ -208,10 +208,11 @@ impl Parts {
             name: name.into(),
             origin: origin(rule, entry.map(|(index, _)| index)),
             matcher,
-            action,
             request_headers: self.request_headers.clone(),
             response_headers: self.response_headers.clone(),
-            cors: self.cors.clone(),
+            // Istio asks of a policy only where a request goes on: redirects and direct responses have none.
+            cors: self.cors.clone().filter(|_| matches!(action, Action::Forward(_))),
+            action,
             fault: self.fault.clone(),
         })
     }

@@ -29,13 +29,19 @@ pub(crate) enum ClientError {
     /// HTTP/1.0 where it is not served.
     #[error("low_version")]
     LowVersion,
+    /// CONNECT, which no route takes.
+    #[error("route_not_found")]
+    Connect,
+    /// A target with the scheme of a secured connection, in clear.
+    #[error("invalid_scheme")]
+    HttpsInClear,
     /// HTTP/1.1 without Host, or with a Host that is no host.
     #[error("missing_host_header")]
     MissingHost,
     /// The target has no path to route by.
     #[error("path_normalization_failed")]
     BadPath,
-    /// An upgrade no route allows, CONNECT included.
+    /// An upgrade no route allows.
     #[error("upgrade_failed")]
     UpgradeRefused,
     /// The request head did not arrive in time.

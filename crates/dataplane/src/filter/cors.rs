@@ -15,7 +15,7 @@ use crate::http::reply::Reply;
 /// Answers a preflight that the policy can answer; `None` lets the request go on.
 pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Reply> {
     let headers = &exchange.request.headers;
-    let origin = headers.first("origin").filter(|origin| !origin.is_empty())?;
+    let origin = exchange.origin.as_ref().filter(|origin| !origin.is_empty())?;
     let method = headers.first("access-control-request-method").filter(|method| !method.is_empty())?;
     if &exchange.request.method[..] != b"OPTIONS" {
         return None;
@@ -44,11 +44,13 @@ pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Repl
     Some(reply)
 }
 
-/// Marks the response to an allowed origin.
-pub(crate) fn on_response(exchange: &Exchange, policy: &CorsPolicy, response: &mut Response) {
-    let Some(origin) = exchange.origin.as_ref().filter(|origin| allows(policy, origin)) else {
+/// Marks the response to an allowed origin, the gateway's own answers included: a page may read why it failed.
+pub(crate) fn on_response(exchange: &Exchange, response: &mut Response) {
+    let Some(matched) = &exchange.matched else { return };
+    let (Some(policy), Some(origin)) = (&matched.route().cors, &exchange.origin) else { return };
+    if !allows(policy, origin) {
         return;
-    };
+    }
     response.headers.set("access-control-allow-origin", origin.clone());
     if policy.allow_credentials {
         response.headers.set("access-control-allow-credentials", "true");

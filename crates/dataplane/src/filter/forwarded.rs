@@ -52,10 +52,11 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
     let pinned = Rc::clone(&exchange.scope.pinned);
     let settings = &pinned.snapshot.settings;
     let hops = settings.trusted_proxies as usize;
+    let said = exchange.request.upgrade.as_ref().and_then(|_| exchange.request.headers.joined("connection"));
     drop_hop_by_hop(&mut exchange.request.headers);
-    // An upgrade that is allowed goes on to the upstream, and routes may match it.
+    // An upgrade that is allowed goes on to the upstream in the client's words, and routes may match it.
     if let Some(protocol) = exchange.request.upgrade.clone() {
-        exchange.request.headers.append("connection", "Upgrade");
+        exchange.request.headers.append("connection", said.unwrap_or_else(|| "Upgrade".into()));
         exchange.request.headers.append("upgrade", protocol);
     }
     exchange.request.headers.retain(|field| {

@@ -44,6 +44,10 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     // Names that some servers read as others are settled before anything looks at headers.
     let pinned = Rc::clone(&exchange.scope.pinned);
     forwarded::underscores(&mut exchange.request.headers, pinned.snapshot.settings.connections.underscores)?;
+    // The head was accepted without Host for the sake of the answer above.
+    if exchange.request.version == Version::Http10 && exchange.request.authority.is_empty() {
+        return Err(ClientError::MissingHost.into());
+    }
     // One canonical path for matching, policies and the upstream.
     if let Some(reply) = normalize(exchange)? {
         return Ok(Some(reply));
@@ -76,7 +80,7 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     }
     // A preflight that the policy can answer goes no further.
     if route.cors.is_some() {
-        exchange.origin = exchange.request.headers.first("origin").cloned();
+        exchange.origin = exchange.request.headers.joined("origin");
     }
     if let Some(policy) = &route.cors
         && let Some(reply) = cors::preflight(exchange, policy)

@@ -9,7 +9,7 @@ use portcullis_telemetry::details::Details;
 use portcullis_telemetry::flags::Flag;
 
 use crate::error::{ClientError, Error, RouteError, UpstreamError};
-use crate::filter::{grpc_web, headers as operations};
+use crate::filter::{cors, grpc_web, headers as operations};
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::exchange::{Exchange, Finished};
 use crate::http::h1::body::BodyError;
@@ -102,6 +102,8 @@ pub(crate) fn client_error(error: ClientError) -> Reply {
                 protocol_error(501, "Not Implemented", Details::HTTP1_INVALID_TRANSFER_ENCODING)
             }
         },
+        ClientError::Connect => Reply::new(404, "", Details::ROUTE_NOT_FOUND).with_flag(Flag::NoRouteFound),
+        ClientError::HttpsInClear => Reply::new(403, "Forbidden", Details::new("invalid_scheme")),
         ClientError::LowVersion => Reply::new(426, "Upgrade Required", Details::LOW_VERSION),
         ClientError::MissingHost => Reply::new(400, "", Details::MISSING_HOST_HEADER),
         ClientError::BadPath => Reply::new(400, "", Details::PATH_NORMALIZATION_FAILED),
@@ -183,7 +185,7 @@ pub(crate) async fn send(
     if let Some(flag) = reply.flag {
         record.flags.set(flag);
     }
-    if record.grpc && exchange.grpc_web.is_none() {
+    if record.grpc && exchange.grpc_web.is_none() && !reply.untouched {
         to_grpc(&mut reply);
         exchange.record.inner.grpc_status =
             reply.headers.first_str("grpc-status").and_then(|text| text.parse().ok());
@@ -197,6 +199,7 @@ pub(crate) async fn send(
     let mut response = reply.head(server, &exchange.worker().date());
     if !reply.untouched {
         operations::on_response(&exchange, &mut response);
+        cors::on_response(&exchange, &mut response);
         restore_length(&mut response, &reply.body);
     }
     if let Some(forms) = exchange.grpc_web
@@ -208,8 +211,9 @@ pub(crate) async fn send(
     }
     overwrite_own(&mut response, server, &exchange.worker().date());
     // The rest of the request would have to be read before the connection could be used again.
-    // A 400 says that the two sides may not agree on what was sent: nothing more is read either.
-    if (exchange.request.has_body || reply.status == 400)
+    // A 400 says that the two sides may not agree on what was sent, and who was told to upgrade has nothing more to
+    // say in that version: nothing more is read either.
+    if (exchange.request.has_body || matches!(reply.status, 400 | 426))
         && let Responder::H1(responder) = &mut responder
     {
         responder.close_after();
@@ -262,9 +266,6 @@ pub(crate) fn head_size(response: &Response) -> u64 {
 /// gRPC over HTTP: status 200, trailers only, the HTTP status mapped (gRPC "HTTP to gRPC Status
 /// Code Mapping").
 fn to_grpc(reply: &mut Reply) {
-    if (200..=299).contains(&reply.status) && reply.body.is_empty() {
-        return;
-    }
     let code = grpc_code(reply.status);
     reply.headers.append("content-type", "application/grpc");
     reply.headers.append("grpc-status", code);

@@ -16,8 +16,8 @@ use crate::tcp::pump::{Meter, Pump};
 /// Without `Connection: upgrade` the field means nothing (RFC 9110 §7.8).
 ///
 /// # Errors
-/// Any other protocol (`h2c` above all, which would carry requests past the gateway's eyes), and an
-/// upgrade with a body, which two parsers could end at different places.
+/// Any other protocol, and an upgrade with a body, which two parsers could end at different places. An offer of `h2c`
+/// is declined by passing over it: the request is served as it is, and upstreams never hear of the offer.
 pub(crate) fn requested(headers: &mut Headers, framing: Framing) -> Result<Option<Bytes>, ClientError> {
     let Some(protocol) = headers.joined("upgrade") else { return Ok(None) };
     let connection = headers.joined("connection").unwrap_or_default();
@@ -25,6 +25,10 @@ pub(crate) fn requested(headers: &mut Headers, framing: Framing) -> Result<Optio
         .split(|&byte| byte == b',')
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     if !named {
+        headers.remove("upgrade");
+        return Ok(None);
+    }
+    if protocol.eq_ignore_ascii_case(b"h2c") {
         headers.remove("upgrade");
         return Ok(None);
     }
@@ -79,7 +83,8 @@ mod tests {
         let upgrade = ("connection", "keep-alive, Upgrade");
         assert_eq!(asked(&[upgrade, ("upgrade", "websocket")], Framing::Empty), Ok(Some("websocket".into())));
         assert_eq!(asked(&[("upgrade", "websocket")], Framing::Empty), Ok(None));
-        assert_eq!(asked(&[upgrade, ("upgrade", "h2c")], Framing::Empty), Err(ClientError::UpgradeRefused));
+        assert_eq!(asked(&[upgrade, ("upgrade", "h2c")], Framing::Empty), Ok(None));
+        assert_eq!(asked(&[upgrade, ("upgrade", "foo")], Framing::Empty), Err(ClientError::UpgradeRefused));
         assert!(asked(&[upgrade, ("upgrade", "websocket")], Framing::Length(3)).is_err());
     }
 }

@@ -125,14 +125,17 @@ fn finish_head(
     timers: &Timers,
 ) -> Response {
     let mut response = head;
+    let switches = response.status == 101;
     response.headers.retain(|field| {
         !matches!(
+            &field.name[..],
+            b"upgrade" if !switches
+        ) && !matches!(
             &field.name[..],
             b"connection"
                 | b"keep-alive"
                 | b"proxy-connection"
                 | b"transfer-encoding"
-                | b"upgrade"
                 | b"x-envoy-decorator-operation"
         )
     });
@@ -156,10 +159,7 @@ fn finish_head(
         record.grpc_status = response.headers.first_str("grpc-status").and_then(|status| status.parse().ok());
     }
     operations::on_response_from(exchange, Some(destination), &mut response);
-    let matched = exchange.matched.clone();
-    if let Some(policy) = matched.as_ref().and_then(|matched| matched.route().cors.as_ref()) {
-        cors::on_response(exchange, policy, &mut response);
-    }
+    cors::on_response(exchange, &mut response);
     cookie::on_response(exchange, &mut response);
     let date = exchange.worker().date();
     reply::overwrite_own(&mut response, own.server.as_ref(), &date);
@@ -326,7 +326,9 @@ async fn switch(
         .await;
     };
     response.headers.append("connection", "Upgrade");
-    response.headers.append("upgrade", protocol);
+    if response.headers.first("upgrade").is_none() {
+        response.headers.append("upgrade", protocol);
+    }
     let (Body::H1 { mut reader, .. }, Sink::H1 { writer, .. }) = (content, upload.sink) else {
         return Finished::Broken;
     };

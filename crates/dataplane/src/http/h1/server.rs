@@ -55,7 +55,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
             responder.close_after();
         }
         let expects_body = head.framing != Framing::Empty;
-        let request = match accept(head) {
+        let scheme = if connection.tls.is_some() { "https" } else { "http" };
+        let request = match accept(head, scheme) {
             Ok(request) => request,
             Err(error) => {
                 let mut writer = responder.writer;
@@ -186,7 +187,7 @@ fn wants_keep_alive(head: &RequestHead) -> bool {
 }
 
 /// Checks what the grammar leaves open and settles authority, target and upgrade.
-fn accept(head: RequestHead) -> Result<(Request, Framing), ClientError> {
+fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientError> {
     let RequestHead { method, target, version, mut headers, framing, wire } = head;
     let host = headers.first("host").cloned();
     if headers.all("host").nth(1).is_some() {
@@ -194,13 +195,20 @@ fn accept(head: RequestHead) -> Result<(Request, Framing), ClientError> {
     }
     headers.remove("host");
     if &method[..] == b"CONNECT" {
-        return Err(ClientError::UpgradeRefused);
+        // Its target is a host and port (RFC 9112 §3.2.3).
+        let malformed = target.first() == Some(&b'/');
+        return Err(if malformed { HeadError::Malformed.into() } else { ClientError::Connect });
     }
     if &target[..] == b"*" && &method[..] != b"OPTIONS" {
         return Err(ClientError::Head(HeadError::Malformed));
     }
     let (authority, target) = match absolute(&target)? {
-        Some((authority, rest)) => (authority, rest),
+        Some(absolute) if absolute.scheme == "https" && scheme != "https" => {
+            return Err(ClientError::HttpsInClear);
+        }
+        Some(absolute) => (absolute.authority, absolute.target),
+        // HTTP/1.0 need not name it; whether such a request is served at all is decided behind this.
+        None if version == Version::Http10 => (host.unwrap_or_default(), target),
         None => (host.ok_or(ClientError::MissingHost)?, target),
     };
     if !authority.iter().all(|&byte| is_authority_byte(byte)) {
@@ -213,14 +221,14 @@ fn accept(head: RequestHead) -> Result<(Request, Framing), ClientError> {
 
 /// Authority and origin form of an absolute-form target (RFC 9112 §3.2.2); its authority replaces
 /// Host. Other schemes than http and https are refused.
-fn absolute(target: &Bytes) -> Result<Option<(Bytes, Bytes)>, ClientError> {
+fn absolute(target: &Bytes) -> Result<Option<Absolute>, ClientError> {
     if target[0] == b'/' || &target[..] == b"*" {
         return Ok(None);
     }
     let lower = target[..target.len().min(8)].to_ascii_lowercase();
-    let start = match &lower[..] {
-        scheme if scheme.starts_with(b"http://") => 7,
-        scheme if scheme.starts_with(b"https://") => 8,
+    let (scheme, start) = match &lower[..] {
+        start if start.starts_with(b"http://") => ("http", 7),
+        start if start.starts_with(b"https://") => ("https", 8),
         _ => return Err(ClientError::Head(HeadError::Malformed)),
     };
     let end = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
@@ -233,7 +241,15 @@ fn absolute(target: &Bytes) -> Result<Option<(Bytes, Bytes)>, ClientError> {
         Some(b'/') => target.slice(end..),
         Some(_) => [b"/", &target[end..]].concat().into(),
     };
-    Ok(Some((target.slice(start..end), rest)))
+    Ok(Some(Absolute { scheme, authority: target.slice(start..end), target: rest }))
+}
+
+/// A target in absolute form, taken apart.
+struct Absolute {
+    scheme: &'static str,
+    authority: Bytes,
+    /// In origin form.
+    target: Bytes,
 }
 
 /// Bytes of a host and port (RFC 3986 §3.2.2), user information excluded.
@@ -341,7 +357,7 @@ mod tests {
 
     fn accepted(text: &str) -> Result<Request, ClientError> {
         let head = head::request(BytesMut::from(text)).expect("well-formed");
-        accept(head).map(|(request, _)| request)
+        accept(head, "https").map(|(request, _)| request)
     }
 
     #[test]
@@ -358,6 +374,19 @@ mod tests {
                 (authority.as_bytes(), target.as_bytes()),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_refused_in_clear() {
+        for (line, expected) in [
+            ("GET https://a.com/ HTTP/1.1", Some(ClientError::HttpsInClear)),
+            ("CONNECT a.com:443 HTTP/1.1", Some(ClientError::Connect)),
+            ("GET / HTTP/1.1", Some(ClientError::MissingHost)),
+            ("GET / HTTP/1.0", None),
+        ] {
+            let head = head::request(BytesMut::from(&*format!("{line}\r\n\r\n"))).expect("well-formed");
+            assert_eq!(accept(head, "http").err(), expected, "{line}");
         }
     }
 

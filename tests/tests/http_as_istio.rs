@@ -1,0 +1,144 @@
+//! What clients and upstreams of Istio's gateway are used to, beyond the recorded cases: CORS on every answer behind
+//! a policy, the authority that header operations replace, offers to switch protocols, and heads without a host.
+
+use portcullis_tests::gateway::{Gateway, Setup};
+use portcullis_tests::http::{gateway, prefix, routes, service};
+use portcullis_tests::raw::{Answer, Raw};
+use portcullis_tests::upstream::{Upstream, ok};
+
+const POLICY: &str = "corsPolicy: {allowOrigins: [{exact: 'https://a.test'}], exposeHeaders: [x-a]}";
+
+fn start(upstream: &Upstream, rules: &[String]) -> Gateway {
+    let services = service("app", "http", &[upstream.address()]) + &service("empty", "http", &[]);
+    Setup::new(gateway() + &routes("app", &["a.test"], rules) + &services, &[80]).start()
+}
+
+fn send(gateway: &Gateway, head: &str) -> Answer {
+    let mut client = Raw::connect(gateway.address(80));
+    client.send(format!("{head}\r\n\r\n"));
+    client.answer()
+}
+
+/// A page may read why its request failed, whoever answered it.
+#[test]
+fn own_answers_carry_cors_headers_behind_the_policy_only() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let redirect = format!("{{match: [{{uri: {{prefix: /moved}}}}], redirect: {{uri: /x}}, {POLICY}}}");
+    let fault = format!("{POLICY}\nfault: {{abort: {{httpStatus: 503}}}}").replace('\n', ", ");
+    let rules = [
+        prefix("/fine", "app", POLICY),
+        prefix("/empty", "empty", POLICY),
+        prefix("/unknown", "nowhere", POLICY),
+        prefix("/fault", "app", &fault),
+        redirect,
+    ];
+    let gateway = start(&upstream, &rules);
+    for (path, status, marked) in [
+        ("/fine", 200, true),
+        ("/empty", 503, true),
+        ("/unknown", 503, true),
+        ("/fault", 503, false),
+        ("/moved", 301, false),
+    ] {
+        let answer =
+            send(&gateway, &format!("GET {path} HTTP/1.1\r\nhost: a.test\r\norigin: https://a.test"));
+        assert_eq!(answer.status, status, "{path}");
+        let origin = answer.header("access-control-allow-origin");
+        assert_eq!(origin, marked.then_some("https://a.test"), "{path}");
+    }
+    // A redirect has no policy that could answer a preflight.
+    let head = "OPTIONS /moved HTTP/1.1\r\nhost: a.test\r\norigin: https://a.test\r\n\
+                access-control-request-method: GET";
+    assert_eq!(send(&gateway, head).status, 301);
+    // Two origins are none that a policy names.
+    let head = "GET /fine HTTP/1.1\r\nhost: a.test\r\norigin: https://a.test\r\norigin: https://b.test";
+    assert_eq!(send(&gateway, head).header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn a_replaced_host_is_told_to_the_upstream() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let rules = [
+        prefix("/header", "app", "headers: {request: {set: {Host: new.test}}}"),
+        prefix(
+            "/rewrite",
+            "app",
+            "rewrite: {authority: new.test}, headers: {request: {set: {Host: b.test}}}",
+        ),
+    ];
+    let gateway = start(&upstream, &rules);
+    for path in ["/header", "/rewrite"] {
+        assert_eq!(Raw::connect(gateway.address(80)).get(path, "a.test").status, 200);
+    }
+    for arrival in upstream.await_arrivals(2) {
+        let told = ["host", "x-envoy-original-host"].map(|name| arrival.message.header(name));
+        assert_eq!(told, [Some("new.test"), Some("a.test")], "{}", arrival.message.target());
+    }
+}
+
+#[test]
+fn what_cannot_be_served_in_clear() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let gateway = start(&upstream, &[prefix("/", "app", "")]);
+    for (head, status, body) in [
+        ("GET / HTTP/1.0", 426, "Upgrade Required"),
+        ("GET / HTTP/1.0\r\nhost: a.test\r\nconnection: keep-alive", 426, "Upgrade Required"),
+        ("GET / HTTP/1.1", 400, ""),
+        ("GET https://a.test/ HTTP/1.1\r\nhost: a.test", 403, "Forbidden"),
+        ("CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443", 404, ""),
+        ("CONNECT /x HTTP/1.1\r\nhost: a.test", 400, "Bad Request"),
+    ] {
+        let answer = send(&gateway, head);
+        assert_eq!((answer.status, &*answer.text()), (status, body), "{head:?}");
+        assert_eq!(answer.header("connection"), Some("close"), "{head:?}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+/// An offer of HTTP/2 in clear is passed over; one of WebSocket reaches the upstream in the client's words.
+#[test]
+fn offers_to_switch_protocols() {
+    let upstream = Upstream::serve(|request| match request.header("upgrade") {
+        Some(_) => {
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n".into()
+        }
+        None => ok("fine"),
+    });
+    let gateway = start(&upstream, &[prefix("/", "app", "")]);
+    let offer = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\n\
+                 http2-settings: AAMAAABk";
+    assert_eq!(send(&gateway, offer).status, 200);
+    let offer = "GET /ws HTTP/1.1\r\nhost: a.test\r\nconnection: keep-alive, upgrade\r\nupgrade: WebSocket";
+    let answer = send(&gateway, offer);
+    assert_eq!((answer.status, answer.header("upgrade")), (101, Some("websocket")));
+    let arrivals = upstream.await_arrivals(2);
+    let told = arrivals
+        .iter()
+        .map(|arrival| ["connection", "upgrade", "http2-settings"].map(|name| arrival.message.header(name)));
+    let websocket = [Some("keep-alive, upgrade"), Some("WebSocket"), None];
+    assert_eq!(told.collect::<Vec<_>>(), [[None, None, None], websocket]);
+}
+
+#[test]
+fn operators_of_header_values() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let set = "set: {x-path: '%PATH(NQ)%', x-query: '%QUERY_PARAMS%', x-a: '%QUERY_PARAM(a)%', x-code: \
+               '%RESPONSE_CODE%', x-status: '%RESP(:STATUS)%', x-flags: '%RESPONSE_FLAGS_LONG%', x-try: \
+               '%UPSTREAM_REQUEST_ATTEMPT_COUNT%', x-cluster: '%UPSTREAM_CLUSTER_RAW%'}";
+    let headers = format!("headers: {{response: {{{set}}}}}");
+    let direct =
+        format!("{{match: [{{uri: {{prefix: /own}}}}], directResponse: {{status: 200}}, {headers}}}");
+    let gateway = start(&upstream, &[direct, prefix("/", "app", &headers)]);
+    let names = ["x-path", "x-query", "x-a", "x-code", "x-status", "x-flags", "x-try", "x-cluster"];
+    let answer = Raw::connect(gateway.address(80)).get("/b?a=1&c=2", "a.test");
+    let cluster = "outbound|80||app.default.svc.cluster.local";
+    assert_eq!(
+        names.map(|name| answer.header(name).unwrap_or("")),
+        ["/b", "a=1&c=2", "1", "200", "200", "-", "1", cluster]
+    );
+    let answer = Raw::connect(gateway.address(80)).get("/own", "a.test");
+    assert_eq!(
+        names.map(|name| answer.header(name).unwrap_or("")),
+        ["/own", "", "", "0", "200", "-", "0", ""]
+    );
+}

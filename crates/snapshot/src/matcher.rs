@@ -190,7 +190,7 @@ pub struct RouteMatcher {
     pub scheme: Option<StringMatch>,
     /// On the authority, port included.
     pub authority: Option<StringMatch>,
-    /// On headers, several values joined by `,` first.
+    /// On headers: one line of several that fits is enough.
     pub headers: Vec<NamedMatch>,
     /// On the absence of headers.
     pub without: Vec<Without>,
@@ -274,19 +274,60 @@ fn shown(value: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(value))
 }
 
-fn header_matches(condition: &NamedMatch, request: &RequestView<'_>) -> bool {
-    request.header(&condition.name).is_some_and(|value| condition.value.matches(&value))
+/// Each line of a field is looked at by itself, and one that fits is enough: what stands in several lines need not be a
+/// list, as Cookie shows (RFC 6265 §4.2.1).
+fn header_matches(NamedMatch { name, value }: &NamedMatch, request: &RequestView<'_>) -> bool {
+    let mut lines = request.headers.all(name).peekable();
+    if lines.peek().is_some() {
+        return lines.any(|line| value.matches(line));
+    }
+    request.header(name).is_some_and(|pseudo| value.matches(&pseudo))
 }
 
 fn without_matches(condition: &Without, request: &RequestView<'_>) -> bool {
     match condition {
         Without::Absent(name) => request.header(name).is_none(),
-        Without::Unlike(NamedMatch { name, value }) => {
-            !value.matches(&request.header(name).unwrap_or_default())
-        }
+        Without::Unlike(condition) => match request.header(&condition.name) {
+            Some(_) => !header_matches(condition, request),
+            None => !condition.value.matches(b""),
+        },
     }
 }
 
 fn query_matches(condition: &NamedMatch, request: &RequestView<'_>) -> bool {
     request.query_parameter(&condition.name).is_some_and(|value| condition.value.matches(value.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &Headers) -> RequestView<'_> {
+        RequestView { method: "GET", scheme: "http", authority: "a.test", path: "/", query: None, headers }
+    }
+
+    #[test]
+    fn one_line_that_fits_is_enough() {
+        let mut headers = Headers::default();
+        headers.append("x-a", "one");
+        headers.append("x-a", "two");
+        let exact = |name: &str, value: &str| NamedMatch {
+            name: name.into(),
+            value: StringMatch::Exact(value.into()),
+        };
+        for (name, value, expected) in [
+            ("x-a", "one", true),
+            ("x-a", "two", true),
+            ("x-a", "one,two", false),
+            ("x-b", "", false),
+            (":method", "GET", true),
+            ("host", "a.test", true),
+        ] {
+            let view = request(&headers);
+            assert_eq!(header_matches(&exact(name, value), &view), expected, "{name}: {value}");
+            let unlike = Without::Unlike(exact(name, value));
+            let absent = name == "x-b";
+            assert_eq!(without_matches(&unlike, &view), !expected && !absent, "without {name}: {value}");
+        }
+    }
 }

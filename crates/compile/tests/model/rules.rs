@@ -154,13 +154,16 @@ fn holds(matched: &Match, request: &Request) -> bool {
         && own(&matched.authority, request.authority)
         && matched.headers.iter().all(|(name, text)| {
             // No token was validated, so there are no claims.
-            !name.starts_with('@') && header(request, name).is_some_and(|value| text_holds(text, &value))
+            !name.starts_with('@') && header(request, name).iter().any(|line| text_holds(text, line))
         })
         && matched.without.iter().all(|(name, text)| {
             name.starts_with('@')
                 || match text {
-                    Text::Present | Text::Regex("*") => header(request, name).is_none(),
-                    _ => !text_holds(text, &header(request, name).unwrap_or_default()),
+                    Text::Present | Text::Regex("*") => header(request, name).is_empty(),
+                    _ => match header(request, name) {
+                        lines if lines.is_empty() => !text_holds(text, ""),
+                        lines => !lines.iter().any(|line| text_holds(text, line)),
+                    },
                 }
         })
         && matched.query.iter().all(|(name, text)| {
@@ -207,8 +210,8 @@ fn regex_holds(pattern: &str, value: &str) -> bool {
     }
 }
 
-/// The lines of a header joined by commas; pseudo-headers by their names.
-fn header(request: &Request, name: &str) -> Option<String> {
+/// The lines of a header; pseudo-headers by their names.
+fn header(request: &Request, name: &str) -> Vec<String> {
     let own = match name {
         ":method" => Some(request.method.to_owned()),
         ":authority" => Some(request.authority.to_owned()),
@@ -217,15 +220,8 @@ fn header(request: &Request, name: &str) -> Option<String> {
         }
         _ => None,
     };
-    own.or_else(|| {
-        let lines: Vec<&str> = request
-            .headers
-            .iter()
-            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| *value)
-            .collect();
-        (!lines.is_empty()).then(|| lines.join(","))
-    })
+    let lines = request.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
+    own.into_iter().chain(lines.map(|(_, value)| (*value).to_owned())).collect()
 }
 
 /// The first of that name, not decoded.

@@ -73,8 +73,12 @@ pub(crate) fn request(exchange: &mut Exchange, forward: &Forward, destination: &
             request.headers.set("x-envoy-original-path", original);
         }
     }
-    // One after the other, as in Istio's gateway: the upstream is told the host that was replaced last.
-    for authority in [of_destination, forward.authority.clone().or(of_route)].into_iter().flatten() {
+    // As in Istio's gateway: what one of several destinations says of itself is not told, and what the route says
+    // replaces it.
+    if let Some(authority) = of_destination {
+        request.authority = authority;
+    }
+    if let Some(authority) = forward.authority.clone().or(of_route) {
         let original = std::mem::replace(&mut request.authority, authority);
         if own.forwarded_host {
             append_forwarded_host(&mut request.headers, &original);

@@ -30,6 +30,8 @@ use settings::{Settings, Variables};
 /// One worker, as the reference had when it was recorded.
 const GATEWAY: &str = "{binary} run --config {config} --workers 1 \
                        --port-map 80:18080,443:18443,5432:15432 --port-offset 20000 --drain 0";
+/// How often cases are played again alone.
+const ROUNDS_AGAIN: usize = 2;
 /// Most cases that are played again alone: more than a few do not fail by chance.
 const MAX_AGAIN: usize = 8;
 
@@ -83,7 +85,9 @@ pub(crate) fn run_cases(options: &Options) -> Result<Tally> {
     if !names.is_empty() {
         step(&format!("{} recorded cases", names.len()));
         report = play(options, &names, &lists.settings)?;
-        play_again(&mut report, &lists, options)?;
+        for _ in 0..ROUNDS_AGAIN {
+            play_again(&mut report, &lists)?;
+        }
     }
     report.cases.extend(validation::replay(&verdicts, options.jobs)?);
     judge(&report, &lists)
@@ -122,8 +126,8 @@ fn only(names: &[&str], jobs: Option<usize>, verbose: bool) -> Options {
 }
 
 /// Cases measure time, and a busy machine can spoil one: those that are not as listed are played again, one
-/// after the other, and the second verdict counts.
-fn play_again(report: &mut Report, lists: &Lists, options: &Options) -> Result<()> {
+/// after the other and with every difference shown, and the last verdict counts.
+fn play_again(report: &mut Report, lists: &Lists) -> Result<()> {
     let unexpected = |case: &&Case| {
         matches!(lists.gaps.verdict(&case.case, case.held()), Verdict::Broken | Verdict::Closed)
     };
@@ -132,7 +136,7 @@ fn play_again(report: &mut Report, lists: &Lists, options: &Options) -> Result<(
         return Ok(());
     }
     step(&format!("{} of them again, alone", names.len()));
-    let alone = only(&names.iter().map(String::as_str).collect::<Vec<_>>(), Some(1), options.verbose);
+    let alone = only(&names.iter().map(String::as_str).collect::<Vec<_>>(), Some(1), true);
     let again = play(&alone, &names, &lists.settings)?;
     for case in again.cases {
         if let Some(first) = report.cases.iter_mut().find(|first| first.case == case.case) {

@@ -79,12 +79,27 @@ pub enum Which {
     OriginalOrNow,
 }
 
+impl fmt::Display for Which {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Now => "PATH",
+            Self::Original => "ORIG",
+            Self::OriginalOrNow => "ORIG_OR_PATH",
+        })
+    }
+}
+
 impl fmt::Display for Operator {
     /// As written, percent signs included.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, name, alternative, max) = match self {
             Self::Plain(operator) => return write!(out, "%{}%", operator.name()),
             Self::StartTime => return out.write_str("%START_TIME%"),
+            Self::Path { query, which } => {
+                return write!(out, "%PATH({}:{which})%", if *query { "WQ" } else { "NQ" });
+            }
+            Self::Query(which) => return write!(out, "%QUERY_PARAMS({which})%"),
+            Self::QueryParameter { name, max } => ("QUERY_PARAM", name, &None, max),
             Self::Request { name, alternative, max } => ("REQ", name, alternative, max),
             Self::Response { name, alternative, max } => ("RESP", name, alternative, max),
         };

@@ -266,6 +266,10 @@ pub(crate) fn head_size(response: &Response) -> u64 {
 /// gRPC over HTTP: status 200, trailers only, the HTTP status mapped (gRPC "HTTP to gRPC Status
 /// Code Mapping").
 fn to_grpc(reply: &mut Reply) {
+    // An injected fault has named its status already.
+    if reply.headers.first("grpc-status").is_some() {
+        return;
+    }
     let code = grpc_code(reply.status);
     reply.headers.append("content-type", "application/grpc");
     reply.headers.append("grpc-status", code);

@@ -24,7 +24,8 @@ fn send(gateway: &Gateway, head: &str) -> Answer {
 fn own_answers_carry_cors_headers_behind_the_policy_only() {
     let upstream = Upstream::serve(|_| ok("fine"));
     let redirect = format!("{{match: [{{uri: {{prefix: /moved}}}}], redirect: {{uri: /x}}, {POLICY}}}");
-    let fault = format!("{POLICY}\nfault: {{abort: {{httpStatus: 503}}}}").replace('\n', ", ");
+    let fault = format!("{POLICY}\nfault: {{abort: {{httpStatus: 503, percentage: {{value: 100}}}}}}")
+        .replace('\n', ", ");
     let rules = [
         prefix("/fine", "app", POLICY),
         prefix("/empty", "empty", POLICY),

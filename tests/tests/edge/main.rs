@@ -39,7 +39,7 @@
 //! | CVE-2026-48743 length that disagrees with the body (HTTP/2) | `h2_requests::lengths_that_do_not_agree_are_refused` |
 //! | connection fields, pseudo-header fields, `:authority` beside `host`, trailers (HTTP/2) | `h2_requests::fields_of_connections_are_refused`, `pseudo_fields_that_are_no_request_line_are_refused`, `paths_beyond_ascii_are_refused`, `trailers_change_nothing` |
 //! | CVE-2026-2833, CVE-2024-23326 upgrade that is answered oddly | `h1_reuse::an_upgrade_that_is_not_accepted_ends_both_connections`, `early_bytes_wait_until_the_upgrade_is_accepted` |
-//! | CVE-2025-64763 CONNECT, h2c | `http_framing::upgrades_with_bodies_h2c_and_connect_are_refused` |
+//! | CVE-2025-64763 CONNECT, h2c | `http_framing::upgrades_with_bodies_and_connect_are_refused` |
 //! | CVE-2025-4366 body that an early answer left unread | `h1_reuse::the_rest_of_a_body_behind_an_early_answer_is_no_request`, `the_rest_of_a_body_behind_the_gateways_own_answer_is_no_request` |
 //! | responses with two framings, broken chunks, bare CR or LF | `http_upstreams::heads_that_are_no_http_are_bad_gateway`, `bodies_that_break_off_break_off_for_the_client` |
 //! | bytes behind a response, or before any request | `http_upstreams::what_follows_an_answer_reaches_nobody`, `a_kept_connection_that_speaks_unasked_is_not_used_again`, `h1_reuse::answers_with_something_behind_them_end_the_upstreams_connection`, `an_answer_before_any_request_is_nobodys` |

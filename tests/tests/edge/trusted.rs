@@ -232,8 +232,8 @@ defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}";
     }
 }
 
-/// CVE-2026-26308, CVE-2020-25017, CVE-2021-32777: a rule looks at all values of a repeated header as one list, joined
-/// as the upstream may join them, never at the first alone.
+/// CVE-2026-26308, CVE-2020-25017, CVE-2021-32777: a rule looks at each line of a repeated header, never at the first
+/// alone and never at a list that no rule was written for.
 #[test]
 fn repeated_headers_do_not_slip_past_a_rule() {
     let upstream = Upstream::serve(|_| ok("fine"));
@@ -249,7 +249,6 @@ fn repeated_headers_do_not_slip_past_a_rule() {
     };
     assert_eq!(status("x-role: guest\r\n"), 403);
     assert_eq!(status("X-ROLE: guest \r\n"), 403);
-    // As recorded from Istio's gateway: what is compared is the list.
-    assert_eq!(status("x-role: guest\r\nx-role: admin\r\n"), status("x-role: admin\r\nx-role: guest\r\n"));
-    assert_eq!(status("x-role: guest\r\nx-role: admin\r\n"), status("x-role: guest,admin\r\n"));
+    assert_eq!(status("x-role: guest\r\nx-role: admin\r\n"), 403);
+    assert_eq!(status("x-role: admin\r\nx-role: guest\r\n"), 403);
 }

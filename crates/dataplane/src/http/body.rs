@@ -43,6 +43,8 @@ pub(crate) struct Translated {
     body: Body,
     translation: Translation,
     ended: bool,
+    /// `grpc-status` of trailers that became content.
+    grpc_status: Option<u16>,
 }
 
 /// Gives the pieces of a body.
@@ -87,6 +89,7 @@ impl Source for Translated {
                 Some(Ok(Frame::Data(data))) => self.translation.data(data),
                 Some(Ok(Frame::Trailers(trailers))) => {
                     self.ended = true;
+                    self.grpc_status = grpc_status(&trailers);
                     match self.translation.trailers(&trailers) {
                         Some(frame) => Some(frame),
                         None => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
@@ -139,7 +142,15 @@ fn poll_h2(
 impl Body {
     /// This body, translated on its way.
     pub(crate) fn translated(self, translation: Translation) -> Self {
-        Self::Translated(Box::new(Translated { body: self, translation, ended: false }))
+        Self::Translated(Box::new(Translated { body: self, translation, ended: false, grpc_status: None }))
+    }
+
+    /// `grpc-status` of trailers that a translation has made content.
+    pub(crate) fn translated_status(&self) -> Option<u16> {
+        match self {
+            Self::Translated(translated) => translated.grpc_status,
+            _ => None,
+        }
     }
 
     /// The body as it comes from its peer.
@@ -308,6 +319,10 @@ impl Sink {
     }
 }
 
+fn grpc_status(trailers: &Headers) -> Option<u16> {
+    trailers.first_str("grpc-status").and_then(|status| status.parse().ok())
+}
+
 /// Which side of a pump failed.
 #[derive(Debug)]
 pub(crate) enum PumpError {
@@ -359,8 +374,7 @@ impl<S: Source> Pump<S> {
                     })
                 }
                 Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
-                    self.grpc_status =
-                        trailers.first_str("grpc-status").and_then(|status| status.parse().ok());
+                    self.grpc_status = grpc_status(&trailers);
                     self.sink.finish(Some(trailers)).map(|()| true)
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(PumpError::Source(error))),

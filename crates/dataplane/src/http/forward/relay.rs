@@ -232,8 +232,9 @@ fn close_record(exchange: &mut Exchange, upload: &Pump<Replay>, download: &Pump<
     record.wire_received += upload.moved;
     record.bytes_sent = download.moved;
     record.wire_sent += download.moved;
-    if record.grpc && download.grpc_status.is_some() {
-        record.grpc_status = download.grpc_status;
+    if record.grpc {
+        let in_trailers = download.grpc_status.or_else(|| download.source.translated_status());
+        record.grpc_status = in_trailers.or(record.grpc_status);
     }
 }
 

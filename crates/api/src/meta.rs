@@ -98,13 +98,31 @@ impl fmt::Display for ObjectRef {
 }
 
 impl Meta {
-    /// Istio's order of age: the older first, ties by name, then namespace. An object without a timestamp counts as
-    /// the oldest, as Go's zero time does.
+    /// Istio's order of age: the older first, ties by name, then namespace. Objects without a timestamp are stamped when
+    /// they are read, so they count as the newest, and as made at one instant.
     pub fn by_age(&self, other: &Self) -> Ordering {
-        let key = |meta: &Self| meta.creation_timestamp;
+        let key = |meta: &Self| (meta.creation_timestamp.is_none(), meta.creation_timestamp);
         key(self)
             .cmp(&key(other))
             .then_with(|| self.name.cmp(&other.name))
             .then_with(|| self.namespace.cmp(&other.namespace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undated_object_is_the_newest() {
+        let dated = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let meta = |name: &str, creation_timestamp| Meta {
+            name: name.to_owned(),
+            creation_timestamp,
+            ..Meta::default()
+        };
+        let mut objects = [meta("d", None), meta("c", None), meta("a", dated(2)), meta("b", dated(1))];
+        objects.sort_by(Meta::by_age);
+        assert_eq!(objects.map(|meta| meta.name), ["b", "a", "c", "d"]);
     }
 }

@@ -47,38 +47,92 @@ struct Replaced {
     by: Origin,
 }
 
+/// Runs one expression on the table of a kind; `[mut]` for one that changes it.
+macro_rules! on_table {
+    (borrow: [], $table:ident, $place:expr => $body:expr) => {{ let $table = &$place; $body }};
+    (borrow: [mut], $table:ident, $place:expr => $body:expr) => {{ let $table = &mut $place; $body }};
+    (each: $objects:expr, $mut:tt, $kind:expr, $table:ident => $body:expr; $($name:ident $field:ident),*) => {
+        match $kind {
+            $(Kind::$name => on_table!(borrow: $mut, $table, $objects.$field => $body),)*
+        }
+    };
+    ($objects:expr, [$($mut:tt)?], $kind:expr, $table:ident => $body:expr) => {
+        on_table!(each: $objects, [$($mut)?], $kind, $table => $body;
+            Gateway gateways, VirtualService virtual_services, DestinationRule destination_rules,
+            ServiceEntry service_entries, WorkloadEntry workload_entries, MeshConfig meshes, Service services,
+            EndpointSlice endpoint_slices, Endpoints endpoints, Secret secrets, ConfigMap config_maps,
+            Namespace namespaces, Pod pods)
+    };
+}
+
+/// Runs one expression on an object, the table it belongs to and the name of its kind.
+macro_rules! on_object {
+    (each: $objects:expr, $object:expr, ($table:ident, $held:ident, $kind:ident) => $body:expr;
+        $($variant:ident $name:ident $field:ident),*) => {
+        match $object {
+            $(Object::$variant($held) => {
+                let ($table, $kind) = (&mut $objects.$field, Kind::$name.name());
+                $body
+            })*
+            Object::Unsupported($held) => {
+                let name = Arc::clone(&$held.kind);
+                let $kind = &*name;
+                let group = $held.api_group().to_owned();
+                let $table = $objects.unread.entry((group, Arc::clone(&name))).or_default();
+                $body
+            }
+        }
+    };
+    ($objects:expr, $object:expr, ($table:ident, $held:ident, $kind:ident) => $body:expr) => {
+        on_object!(each: $objects, $object, ($table, $held, $kind) => $body;
+            Gateway Gateway gateways, VirtualService VirtualService virtual_services,
+            DestinationRule DestinationRule destination_rules, ServiceEntry ServiceEntry service_entries,
+            WorkloadEntry WorkloadEntry workload_entries, Mesh MeshConfig meshes, Service Service services,
+            EndpointSlice EndpointSlice endpoint_slices, Endpoints Endpoints endpoints, Secret Secret secrets,
+            ConfigMap ConfigMap config_maps, Namespace Namespace namespaces, Pod Pod pods)
+    };
+}
+
 impl Objects {
     /// Adds an object.
     pub fn insert(&mut self, object: Object) {
-        let replaced = match object {
-            Object::Gateway(object) => put(&mut self.gateways, object, Kind::Gateway.name()),
-            Object::VirtualService(object) => {
-                put(&mut self.virtual_services, object, Kind::VirtualService.name())
-            }
-            Object::DestinationRule(object) => {
-                put(&mut self.destination_rules, object, Kind::DestinationRule.name())
-            }
-            Object::ServiceEntry(object) => put(&mut self.service_entries, object, Kind::ServiceEntry.name()),
-            Object::WorkloadEntry(object) => {
-                put(&mut self.workload_entries, object, Kind::WorkloadEntry.name())
-            }
-            Object::Mesh(object) => put(&mut self.meshes, object, Kind::MeshConfig.name()),
-            Object::Service(object) => put(&mut self.services, object, Kind::Service.name()),
-            Object::EndpointSlice(object) => {
-                put(&mut self.endpoint_slices, object, Kind::EndpointSlice.name())
-            }
-            Object::Endpoints(object) => put(&mut self.endpoints, object, Kind::Endpoints.name()),
-            Object::Secret(object) => put(&mut self.secrets, object, Kind::Secret.name()),
-            Object::ConfigMap(object) => put(&mut self.config_maps, object, Kind::ConfigMap.name()),
-            Object::Namespace(object) => put(&mut self.namespaces, object, Kind::Namespace.name()),
-            Object::Pod(object) => put(&mut self.pods, object, Kind::Pod.name()),
-            Object::Unsupported(object) => {
-                let kind = Arc::clone(&object.kind);
-                let group = object.api_group().to_owned();
-                put(self.unread.entry((group, Arc::clone(&kind))).or_default(), object, &kind)
-            }
-        };
+        let replaced = on_object!(self, object, (table, object, kind) => put(table, object, kind));
         self.replaced.extend(replaced);
+    }
+
+    /// Adds an object, or replaces the one of its kind and name: news of it, not another one. Tells whether it says
+    /// something else than before.
+    pub fn update(&mut self, object: Object) -> bool {
+        on_object!(self, object, (table, object, _kind) => {
+            let key = (object.meta().namespace.clone(), object.meta().name.clone());
+            match table.get(&key) {
+                Some(held) if *held == object => false,
+                _ => {
+                    table.insert(key, object);
+                    true
+                }
+            }
+        })
+    }
+
+    /// A Pod.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        self.pods.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Takes an object away; tells whether it was there.
+    pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> bool {
+        let key = (namespace.to_owned(), name.to_owned());
+        on_table!(self, [mut], kind, table => table.remove(&key).is_some())
+    }
+
+    /// The objects of a kind: namespaces and names, sorted.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Vec<(&str, &str)> {
+        on_table!(self, [], kind, table => {
+            table.keys().map(|(namespace, name)| (namespace.as_str(), name.as_str())).collect()
+        })
     }
 
     /// Whether there is one object and no more, of whatever kind, read or not.
@@ -90,19 +144,13 @@ impl Objects {
     /// Number of objects held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.gateways.len()
-            + self.virtual_services.len()
-            + self.destination_rules.len()
-            + self.service_entries.len()
-            + self.workload_entries.len()
-            + self.meshes.len()
-            + self.services.len()
-            + self.endpoint_slices.len()
-            + self.endpoints.len()
-            + self.secrets.len()
-            + self.config_maps.len()
-            + self.namespaces.len()
-            + self.pods.len()
+        Kind::ALL.into_iter().map(|kind| self.count(kind)).sum()
+    }
+
+    /// Number of objects of a kind.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        on_table!(self, [], kind, table => table.len())
     }
 
     /// Whether there is none.

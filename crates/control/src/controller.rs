@@ -1,9 +1,9 @@
-//! The control loop: files to store, store to snapshot, snapshot to the workers, all on one thread.
+//! The control loop: files and cluster to store, store to snapshot, snapshot to the workers, all on one thread.
 //!
-//! The thread waits for hints, DNS answers and the clock. Nothing on this road is waited for by a request,
+//! The thread waits for hints, news of the cluster, DNS answers and the clock. Nothing on this road is waited for by a request,
 //! and nothing a request does is waited for here.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use portcullis_api::Severity;
 use portcullis_compile::{Compiled, Environment, Objects, compile, referenced_files};
 use portcullis_snapshot::cell::Publisher;
 
+use crate::cluster::Cluster;
 use crate::file::{FileSource, Hint, Watch};
 use crate::notice::{self, Notice};
 use crate::referenced::Referenced;
@@ -24,6 +25,7 @@ use crate::resolve::{Answers, Resolver};
 use crate::settle::SettleTimes;
 use crate::status::{Report, Status};
 use crate::store::Store;
+use crate::{kubernetes, live};
 
 /// Events in flight towards the control thread; hints beyond are replaced by a look at everything.
 const EVENTS: usize = 1024;
@@ -38,6 +40,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct Config {
     /// Files and folders to follow.
     pub paths: Vec<PathBuf>,
+    /// The cluster to follow.
+    pub cluster: Option<kubernetes::Options>,
     /// The world as the compiler sees it; `resolved` and `now` are kept up to date by the control loop.
     pub environment: Environment,
     /// How bursts are gathered.
@@ -54,11 +58,14 @@ pub struct Controller {
     events: SyncSender<Event>,
     status: Arc<Status>,
     thread: Option<JoinHandle<()>>,
+    /// Ends before the control thread, which it tells of the cluster.
+    cluster: Option<kubernetes::Source>,
 }
 
 enum Event {
     Hint(Hint),
     Rescan,
+    Cluster(live::Event),
     Resolved(Answers),
     Stop,
 }
@@ -88,6 +95,7 @@ impl Controller {
             }),
             lost,
             store: Store::default(),
+            cluster: config.cluster.as_ref().map(|options| Cluster::new(options, config.settle)),
             environment: config.environment,
             publisher,
             status: Arc::clone(&status),
@@ -98,7 +106,15 @@ impl Controller {
         };
         let thread =
             std::thread::Builder::new().name("control".to_owned()).spawn(move || worker.run(&received))?;
-        Ok(Self { events, status, thread: Some(thread) })
+        let cluster = match config.cluster {
+            Some(options) => Some(kubernetes::Source::start(options, {
+                let events = events.clone();
+                // The watches wait for room: news must not be lost, and nobody else waits for them.
+                Arc::new(move |event| events.send(Event::Cluster(event)).is_ok())
+            })?),
+            None => None,
+        };
+        Ok(Self { events, status, thread: Some(thread), cluster })
     }
 
     /// Where reports are found.
@@ -116,6 +132,7 @@ impl Controller {
 
 impl Drop for Controller {
     fn drop(&mut self) {
+        drop(self.cluster.take());
         // The thread takes events between compilations, so there is room soon.
         let _ = self.events.send(Event::Stop);
         if let Some(thread) = self.thread.take() {
@@ -151,6 +168,8 @@ struct Worker {
     /// Set when a hint found no room.
     lost: Arc<AtomicBool>,
     store: Store,
+    /// What is known of the cluster, where one is followed.
+    cluster: Option<Cluster>,
     environment: Environment,
     publisher: Publisher,
     status: Arc<Status>,
@@ -171,7 +190,10 @@ impl Worker {
         loop {
             self.collect();
             if self.stale {
-                self.compile();
+                match self.cluster.as_ref().is_none_or(Cluster::is_whole) {
+                    true => self.compile(),
+                    false => self.report_waiting(),
+                }
             }
             if !self.wait(events) {
                 return;
@@ -188,6 +210,9 @@ impl Worker {
         }
         self.stale |= before != self.unreachable();
         self.stale |= self.referenced.collect(Instant::now());
+        if let Some(cluster) = &mut self.cluster {
+            self.stale |= cluster.collect(Instant::now());
+        }
     }
 
     /// Takes events until there is something to do; false when it is time to stop.
@@ -199,7 +224,9 @@ impl Worker {
             }
             let left = match self.files.due() {
                 Some(due) => {
-                    let due = self.referenced.due().map_or(due, |other| due.min(other));
+                    let others = self.referenced.due().into_iter();
+                    let others = others.chain(self.cluster.as_ref().and_then(Cluster::due));
+                    let due = others.fold(due, Instant::min);
                     due.saturating_duration_since(now).min(LONGEST_WAIT)
                 }
                 None => Duration::ZERO,
@@ -210,6 +237,11 @@ impl Worker {
                     self.files.note(hint, Instant::now());
                 }
                 Ok(Event::Rescan) => self.rescan(Instant::now()),
+                Ok(Event::Cluster(event)) => {
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.take(event, Instant::now());
+                    }
+                }
                 Ok(Event::Resolved(answers)) => {
                     self.stale |= answers != self.answers;
                     self.answers = answers;
@@ -244,7 +276,7 @@ impl Worker {
         let start = Instant::now();
         self.environment.now = SystemTime::now();
         self.environment.resolved = self.answers.addresses.clone();
-        let objects = self.store.objects();
+        let objects = self.objects();
         self.refer(&objects);
         let compiled = catch_unwind(AssertUnwindSafe(|| compile(&objects, &self.environment)));
         match compiled {
@@ -254,10 +286,27 @@ impl Worker {
         }
     }
 
+    /// Says what the first snapshot waits for: half of a cluster is no configuration.
+    fn report_waiting(&mut self) {
+        let mut notices: Vec<Notice> = self.cluster.iter().flat_map(Cluster::notices).collect();
+        notice::sort(&mut notices);
+        self.log(&notices);
+        let before = self.status.report();
+        self.report(Report { notices: notices.into(), watches: self.watches(), ..(*before).clone() });
+    }
+
+    fn report(&mut self, report: Report) {
+        if let Some(on_report) = &mut self.on_report {
+            on_report(&report);
+        }
+        self.status.set(report);
+    }
+
     fn publish(&mut self, compiled: Compiled, start: Instant) {
         let Compiled { snapshot, diagnostics, wanted_names, dns_refresh_rate } = compiled;
         let mut notices: Vec<Notice> = diagnostics.into_iter().map(Notice::from).collect();
         notices.extend(self.store.notices().cloned());
+        notices.extend(self.cluster.iter().flat_map(Cluster::notices));
         notices.extend(self.unreachable());
         notices.extend(self.referenced.notices());
         notices.extend(unresolved(&wanted_names, &self.answers));
@@ -268,19 +317,37 @@ impl Worker {
         self.log(&notices);
         let files = self.store.files();
         tracing::info!(generation, files, notices = notices.len(), ?compile_time, "configuration published");
-        let report = Report {
+        self.report(Report {
             generation,
             published: SystemTime::now(),
             compile_time,
             compilations: self.status.report().compilations + 1,
             files,
-            objects: self.store.counts(),
+            objects: self.counts(),
+            watches: self.watches(),
             notices: notices.into(),
-        };
-        if let Some(on_report) = &mut self.on_report {
-            on_report(&report);
+        });
+    }
+
+    fn watches(&self) -> BTreeMap<&'static str, u64> {
+        self.cluster.as_ref().map(Cluster::watches).unwrap_or_default()
+    }
+
+    /// Everything in use. Who the gateway is in the cluster, its own Pod says.
+    fn objects(&mut self) -> Objects {
+        let Some(cluster) = &self.cluster else { return self.store.objects() };
+        cluster.describe(&mut self.environment.workload);
+        let mut objects = cluster.objects().clone();
+        objects.extend(self.store.all());
+        objects
+    }
+
+    fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = self.store.counts();
+        for (kind, count) in self.cluster.iter().flat_map(Cluster::counts) {
+            *counts.entry(kind).or_default() += count;
         }
-        self.status.set(report);
+        counts
     }
 
     fn unreachable(&self) -> Vec<Notice> {

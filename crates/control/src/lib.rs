@@ -6,8 +6,11 @@
 //! clusters need are resolved beside it ([`resolve`]). All of this runs on threads of its own, which no request
 //! ever waits for.
 
+mod cluster;
 mod controller;
 pub mod file;
+pub mod kubernetes;
+pub mod live;
 pub mod notice;
 pub mod once;
 pub mod referenced;

@@ -54,6 +54,27 @@ impl Notice {
         }
     }
 
+    /// About an object of the cluster.
+    pub(crate) fn about_object(severity: Severity, code: &'static str, object: ObjectRef) -> Self {
+        Self { object: Some(object), ..Self::about_cluster(severity, code) }
+    }
+
+    /// About the cluster.
+    pub(crate) fn about_cluster(severity: Severity, code: &'static str) -> Self {
+        Self {
+            severity,
+            code,
+            title: code,
+            source: None,
+            line: 0,
+            column: 0,
+            object: None,
+            field: String::new(),
+            message: String::new(),
+            remedy: String::new(),
+        }
+    }
+
     /// `file:line:column` as far as it is known.
     #[must_use]
     pub fn place(&self) -> Option<String> {

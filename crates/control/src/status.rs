@@ -21,6 +21,8 @@ pub struct Report {
     pub files: usize,
     /// Objects in use, by kind.
     pub objects: BTreeMap<&'static str, usize>,
+    /// Watches of the cluster, by state; empty where none is followed.
+    pub watches: BTreeMap<&'static str, u64>,
     /// Everything there is to say, the worst first.
     pub notices: Arc<[Notice]>,
 }
@@ -34,6 +36,7 @@ impl Default for Report {
             compilations: 0,
             files: 0,
             objects: BTreeMap::new(),
+            watches: BTreeMap::new(),
             notices: Arc::new([]),
         }
     }

@@ -77,7 +77,12 @@ impl Store {
     /// Everything in use, ready for the compiler.
     #[must_use]
     pub fn objects(&self) -> Objects {
-        self.sources.values().flat_map(|source| source.objects.iter().cloned()).collect()
+        self.all().collect()
+    }
+
+    /// Every object in use.
+    pub fn all(&self) -> impl Iterator<Item = Object> + '_ {
+        self.sources.values().flat_map(|source| source.objects.iter().cloned())
     }
 
     /// What there is to say about the files themselves.

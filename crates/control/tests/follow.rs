@@ -29,6 +29,7 @@ impl Fixture {
         }
         let (publisher, reader) = cell();
         let config = Config {
+            cluster: None,
             paths: vec![folder.path().to_owned()],
             environment: Environment::for_tests(),
             settle: SettleTimes::DEFAULT,

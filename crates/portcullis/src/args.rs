@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use demo::DemoArgs;
 pub(crate) use inspect::{CheckArgs, ExplainArgs};
+pub(crate) use run::ClusterArgs;
 #[cfg(test)]
 pub(crate) use run::PortArgs;
 pub(crate) use run::RunArgs;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use portcullis_compile::{Environment, TlsEnvironment};
-use portcullis_control::{self as control, Controller, Report, SettleTimes};
+use portcullis_control::{self as control, Controller, Report, SettleTimes, kubernetes};
 use portcullis_dataplane::{Compat, Config, Dataplane, Limits};
 use portcullis_snapshot::cell::{self, Publisher, Reader};
 use portcullis_telemetry::access_log::Format;
@@ -25,6 +25,8 @@ const SESSIONS: usize = 20_000;
 
 /// What a gateway is started with.
 pub(crate) struct Plan {
+    /// The cluster to follow.
+    pub(crate) cluster: Option<kubernetes::Options>,
     /// Files and folders to follow.
     pub(crate) paths: Vec<PathBuf>,
     /// How changes of them are gathered.
@@ -87,6 +89,7 @@ impl Gateway {
         tell_metrics(&mut publisher, &metrics);
         let control = control::Config {
             paths: plan.paths,
+            cluster: plan.cluster,
             environment: plan.environment,
             settle: plan.settle,
             on_report: Some(count_notices(&metrics)),
@@ -183,7 +186,7 @@ fn tell_metrics(publisher: &mut Publisher, metrics: &Arc<Metrics>) {
     }));
 }
 
-/// Findings by code follow each report.
+/// Findings by code, and watches by state, follow each report.
 fn count_notices(metrics: &Arc<Metrics>) -> control::OnReport {
     let process = Arc::clone(metrics.process());
     Box::new(move |report: &Report| {
@@ -197,5 +200,6 @@ fn count_notices(metrics: &Arc<Metrics>) -> control::OnReport {
             count,
         };
         process.set_diagnostics(counts.into_iter().map(count).collect());
+        process.set_watches(report.watches.iter().map(|(state, count)| (*state, *count)).collect());
     })
 }

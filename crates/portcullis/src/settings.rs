@@ -5,6 +5,7 @@
 
 mod file;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use serde::Deserialize;
 
 pub(crate) use file::FileSettings;
 
-use crate::args::{Listen, RunArgs, WorkloadArgs, expect_header};
+use crate::args::{ClusterArgs, Listen, RunArgs, WorkloadArgs, expect_header};
 
 /// Where a settings file is looked for when none is named.
 const DEFAULT_FILE: &str = "/etc/portcullis/portcullis.toml";
@@ -38,6 +39,8 @@ pub(crate) enum AccessLog {
 pub(crate) struct Settings {
     /// Files and folders to follow.
     pub(crate) config: Vec<PathBuf>,
+    /// The cluster to follow.
+    pub(crate) cluster: Option<Cluster>,
     /// How changes of them are gathered.
     pub(crate) settle: SettleTimes,
     /// Worker threads, at least 1.
@@ -66,6 +69,17 @@ pub(crate) struct Settings {
     pub(crate) lenient_http1: bool,
 }
 
+/// Which cluster is followed, and how much of it.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// Context of the kubeconfig.
+    pub(crate) context: Option<String>,
+    /// The only namespaces to look into; empty = all.
+    pub(crate) namespaces: BTreeSet<String>,
+    /// The gateway's own Pod.
+    pub(crate) pod: Option<String>,
+}
+
 /// Who the gateway is; applied to an [`Environment`].
 #[derive(Debug)]
 pub(crate) struct Workload {
@@ -73,6 +87,8 @@ pub(crate) struct Workload {
     listen: file::Ports,
     proxy_protocol: file::ProxyProtocol,
     args: WorkloadArgs,
+    /// Whether the gateway's own Services say which port is bound, where nothing here does.
+    by_services: bool,
 }
 
 /// Ports of the gateway's own; `None` = off.
@@ -105,11 +121,25 @@ impl Settings {
     /// Joins the two, flags first.
     fn join(args: RunArgs, file: FileSettings) -> anyhow::Result<Self> {
         let FileSettings {
-            config, gateway, ports, proxy_protocol, log, drain, metrics, limits, compat, ..
+            config,
+            kubernetes,
+            gateway,
+            ports,
+            proxy_protocol,
+            log,
+            drain,
+            metrics,
+            limits,
+            compat,
+            ..
         } = file;
         let own = Ports::join(&args, &ports)?;
         let paths = if args.config.is_empty() { config.paths } else { args.config };
-        ensure!(!paths.is_empty(), "no configuration: name a file or folder with --config PATH");
+        let cluster = Cluster::join(args.cluster, kubernetes);
+        ensure!(
+            cluster.is_some() || !paths.is_empty(),
+            "no configuration: name a file or folder with --config PATH, or follow a cluster with --kubernetes"
+        );
         for path in &paths {
             std::fs::metadata(path).with_context(|| format!("--config {}", path.display()))?;
         }
@@ -119,13 +149,20 @@ impl Settings {
         let millis = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
         Ok(Self {
             config: paths,
+            workload: Workload {
+                file: gateway,
+                listen: ports,
+                proxy_protocol,
+                args: args.workload,
+                by_services: cluster.is_some(),
+            },
+            cluster,
             settle: SettleTimes {
                 quiet: millis(config.settle_quiet_ms, default.quiet),
                 quiet_whole: millis(config.settle_whole_ms, default.quiet_whole),
                 longest: millis(config.settle_longest_ms, default.longest),
             },
             workers,
-            workload: Workload { file: gateway, listen: ports, proxy_protocol, args: args.workload },
             ports: own,
             access_log: args.access_log.or(log.access_log).unwrap_or(AccessLog::Json),
             access_log_buffer: log.access_log_buffer_bytes.unwrap_or(DEFAULT_LOG_BUFFER),
@@ -136,6 +173,19 @@ impl Settings {
             max_series: metrics.max_series.unwrap_or(DEFAULT_MAX_SERIES),
             limits,
             lenient_http1: args.lenient_http1.or(compat.lenient_http1).unwrap_or(false),
+        })
+    }
+}
+
+impl Cluster {
+    fn join(args: ClusterArgs, file: file::Kubernetes) -> Option<Self> {
+        let named = if args.watch_namespace.is_empty() { file.namespaces } else { args.watch_namespace };
+        let enabled = args.kubernetes.or(file.enabled).unwrap_or(false);
+        let given = |text: &String| !text.is_empty();
+        enabled.then(|| Self {
+            context: args.kube_context.or(file.context).filter(given),
+            namespaces: named.into_iter().filter(given).collect(),
+            pod: args.pod.or(file.pod).filter(given),
         })
     }
 }
@@ -193,6 +243,7 @@ impl Workload {
         }
         headers.trusted = self.proxy_protocol.trusted.iter().flatten().map(|range| range.0).collect();
         self.args.apply(environment);
+        environment.ports.take_if(|ports| self.by_services && *ports == PortMap::default());
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `portcullis_config_generation` | gauge | number of the configuration in force |
 //! | `portcullis_config_last_publish_timestamp_seconds` | gauge | when it came into force, Unix time |
 //! | `portcullis_config_age_seconds` | gauge | time since then |
+//! | `portcullis_cluster_watches{state}` | gauge | watches of a Kubernetes cluster: `awaited`, `following`, `failing`, `not_installed`, `forbidden` |
 //! | `portcullis_diagnostics{code,severity}` | gauge | findings in the configuration in force |
 //! | `portcullis_certificate_expiry_seconds{secret,serial}` | gauge | time until a served certificate expires, negative afterwards |
 //! | `portcullis_drops_total{reason}` | counter | what was refused or lost, see [`DropReason`] |

@@ -65,6 +65,8 @@ const DOUBLES: &[(&str, &str)] = &[
         "const-oid",
         "tests only: tokio-postgres and what gives it rustls stand on two generations of RustCrypto",
     ),
+    ("getrandom", "kube-runtime hashes with ahash, which is a version behind the rest"),
+    ("hashbrown", "kube-runtime is a version behind the rest"),
     ("syn", "at build time only: the derives below x509-parser are a version behind the rest"),
     ("synstructure", "at build time only: as with syn"),
 ];

@@ -16,11 +16,15 @@ Exit status: 0 after a signal, 2 when it could not run.
 
 Examples:
   portcullis run --config config/ --port-map 80:8080,443:8443
-  portcullis run --config base/ --config overrides.yaml --access-log off")]
+  portcullis run --config base/ --config overrides.yaml --access-log off
+  portcullis run --kubernetes --port-offset 20000")]
 pub(crate) struct RunArgs {
     /// A file or folder of Kubernetes YAML, followed as it changes; may be repeated
     #[arg(short, long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
     pub(crate) config: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 
     /// Settings file; config/portcullis.toml explains each setting
     /// [default: /etc/portcullis/portcullis.toml if it exists]
@@ -59,6 +63,34 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) workload: WorkloadArgs,
+}
+
+/// The cluster whose resources are served.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub(crate) struct ClusterArgs {
+    /// Serve the resources of a cluster: the one this runs in, or the kubeconfig's [default: false]
+    #[arg(
+        long,
+        env = "PORTCULLIS_KUBERNETES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) kubernetes: Option<bool>,
+
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, env = "PORTCULLIS_KUBE_CONTEXT", value_name = "NAME")]
+    pub(crate) kube_context: Option<String>,
+
+    /// Look into this namespace only, beside the gateway's own; may be repeated [default: all of them]
+    #[arg(long, env = "PORTCULLIS_WATCH_NAMESPACES", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) watch_namespace: Vec<String>,
+
+    /// The gateway's own Pod: its labels are those that Gateways select [default: the labels given here]
+    #[arg(long, env = "PORTCULLIS_POD", value_name = "NAME")]
+    pub(crate) pod: Option<String>,
 }
 
 /// Ports of the gateway's own; each may be `off`.

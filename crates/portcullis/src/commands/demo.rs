@@ -90,6 +90,7 @@ fn plan(config: &Path, ports: GatewayPorts) -> anyhow::Result<Plan> {
     let mut environment = Environment::file_mode_default(gateway::tls()?, SystemTime::now());
     environment.ports = Some(ports.map());
     Ok(Plan {
+        cluster: None,
         paths: vec![config.to_owned()],
         settle: SettleTimes::DEFAULT,
         environment,

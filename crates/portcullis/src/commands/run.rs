@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use portcullis_compile::Environment;
+use portcullis_control::kubernetes;
 use portcullis_dataplane::{Compat, Limits};
 use portcullis_telemetry::access_log::Format;
 use tokio::runtime::Runtime;
@@ -196,6 +197,13 @@ fn plan(settings: Settings) -> anyhow::Result<Plan> {
     Ok(Plan {
         limits: peer_limits(&settings),
         compat: Compat { lenient_http1: settings.lenient_http1 },
+        cluster: settings.cluster.map(|cluster| kubernetes::Options {
+            namespace: environment.workload.namespace.clone(),
+            root_namespace: environment.root_namespace.clone(),
+            restricted_to: cluster.namespaces,
+            context: cluster.context,
+            pod: cluster.pod,
+        }),
         paths: settings.config,
         settle: settings.settle,
         environment,

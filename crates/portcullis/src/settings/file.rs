@@ -15,6 +15,7 @@ use crate::args::{Listen, ProxyMode, Range};
 pub(crate) struct FileSettings {
     pub(super) workers: Option<usize>,
     pub(super) config: Config,
+    pub(super) kubernetes: Kubernetes,
     pub(super) gateway: Gateway,
     pub(super) ports: Ports,
     pub(super) proxy_protocol: ProxyProtocol,
@@ -33,6 +34,16 @@ pub(super) struct Config {
     pub(super) settle_quiet_ms: Option<u64>,
     pub(super) settle_whole_ms: Option<u64>,
     pub(super) settle_longest_ms: Option<u64>,
+}
+
+/// `[kubernetes]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Kubernetes {
+    pub(super) enabled: Option<bool>,
+    pub(super) context: Option<String>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) pod: Option<String>,
 }
 
 /// `[gateway]`

@@ -121,6 +121,8 @@ pub struct Process {
     diagnostics: Mutex<Vec<DiagnosticCount>>,
     certificates: Mutex<Vec<CertificateExpiry>>,
     health_checks: Mutex<Vec<HealthCheckCount>>,
+    /// By state; empty where no cluster is followed.
+    watches: Mutex<Vec<(&'static str, u64)>>,
 }
 
 impl Process {
@@ -137,6 +139,7 @@ impl Process {
             diagnostics: Mutex::default(),
             certificates: Mutex::default(),
             health_checks: Mutex::default(),
+            watches: Mutex::default(),
         }
     }
 
@@ -169,6 +172,11 @@ impl Process {
         *self.health_checks.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
+    /// Replaces the watches of a cluster shown: how many are in which state.
+    pub fn set_watches(&self, watches: Vec<(&'static str, u64)>) {
+        *self.watches.lock().unwrap_or_else(PoisonError::into_inner) = watches;
+    }
+
     pub(super) fn version(&self) -> &str {
         &self.version
     }
@@ -184,6 +192,7 @@ impl Process {
         label("version", &self.version, out);
         out.push_str("} 1\n");
         self.render_config(now, out);
+        self.render_watches(out);
         self.render_diagnostics(out);
         self.render_certificates(now, out);
         self.render_health_checks(out);
@@ -209,6 +218,19 @@ impl Process {
             Seconds(unix_millis(now).saturating_sub(published)),
             out,
         );
+    }
+
+    fn render_watches(&self, out: &mut String) {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        if watches.is_empty() {
+            return;
+        }
+        family("portcullis_cluster_watches", "gauge", "Watches of the cluster's resources, by state.", out);
+        for (state, count) in watches.iter() {
+            out.push_str("portcullis_cluster_watches{");
+            label("state", state, out);
+            row(count, out);
+        }
     }
 
     fn render_diagnostics(&self, out: &mut String) {

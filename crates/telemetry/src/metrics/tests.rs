@@ -238,6 +238,7 @@ fn our_own_families() {
     let process = metrics.process();
     process.dropped(DropReason::LogLinesDropped, 40);
     process.config_published(7, UNIX_EPOCH + Duration::from_millis(1_785_585_590_000));
+    process.set_watches(vec![("following", 9), ("failing", 1)]);
     process.set_diagnostics(vec![DiagnosticCount {
         code: "IST0101".into(),
         severity: "error".into(),
@@ -296,6 +297,10 @@ portcullis_config_last_publish_timestamp_seconds 1785585590.000
 # HELP portcullis_config_age_seconds Time since the configuration in force was published.
 # TYPE portcullis_config_age_seconds gauge
 portcullis_config_age_seconds 10.123
+# HELP portcullis_cluster_watches Watches of the cluster's resources, by state.
+# TYPE portcullis_cluster_watches gauge
+portcullis_cluster_watches{{state="following"}} 9
+portcullis_cluster_watches{{state="failing"}} 1
 # HELP portcullis_diagnostics Findings in the configuration in force.
 # TYPE portcullis_diagnostics gauge
 portcullis_diagnostics{{code="IST0101",severity="error"}} 2

@@ -27,6 +27,7 @@ pub struct Setup {
     ports: Vec<u16>,
     settings: String,
     arguments: Vec<String>,
+    variables: Vec<(String, PathBuf)>,
 }
 
 impl Setup {
@@ -38,6 +39,7 @@ impl Setup {
             ports: ports.to_vec(),
             settings: String::new(),
             arguments: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
@@ -56,6 +58,12 @@ impl Setup {
     /// Further arguments of `run`; `--workers` and `--drain` replace the setup's own.
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// A variable of its environment that names a file.
+    pub fn variable(mut self, name: &str, file: &Path) -> Self {
+        self.variables.push((name.to_owned(), file.to_owned()));
         self
     }
 
@@ -102,6 +110,7 @@ impl Setup {
                 command.args([flag, value]);
             }
         }
+        command.envs(self.variables.iter().map(|(name, file)| (name, file)));
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -1,5 +1,6 @@
 //! Builders shared by the end-to-end tests.
 
+pub mod cluster;
 pub mod frames;
 pub mod gateway;
 pub mod http;

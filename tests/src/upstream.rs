@@ -15,7 +15,7 @@ use crate::raw::{Message, Raw};
 /// How long a test waits for requests to arrive.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A server on 127.0.0.1; takes no more connections once dropped.
+/// A server on 127.0.0.1 unless told otherwise; takes no more connections once dropped.
 pub struct Upstream {
     address: SocketAddr,
     seen: Arc<Seen>,
@@ -51,7 +51,15 @@ impl Upstream {
     /// Answers every complete request with the bytes that `respond` gives, and keeps connections open until
     /// the client closes them or an answer says `connection: close`.
     pub fn serve<B: AsRef<[u8]>>(respond: impl Fn(&Message) -> B + Send + Sync + 'static) -> Self {
-        Self::script(move |mut conn| {
+        Self::serve_on(Ipv4Addr::LOCALHOST, respond)
+    }
+
+    /// The same on another address of this machine.
+    pub fn serve_on<B: AsRef<[u8]>>(
+        address: Ipv4Addr,
+        respond: impl Fn(&Message) -> B + Send + Sync + 'static,
+    ) -> Self {
+        Self::script_on(address, move |mut conn| {
             while let Some(request) = conn.request() {
                 let answer = respond(&request);
                 let closes = find(answer.as_ref(), b"connection: close");
@@ -64,7 +72,11 @@ impl Upstream {
 
     /// Runs `script` for each connection, on a thread of its own.
     pub fn script(script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::script_on(Ipv4Addr::LOCALHOST, script)
+    }
+
+    fn script_on(address: Ipv4Addr, script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let seen: Arc<Seen> = Arc::default();
         let (accepting, script) = (Arc::clone(&seen), Arc::new(script));

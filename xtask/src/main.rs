@@ -39,7 +39,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tidy => tidy::tidy(),
         Command::Codegen(options) => codegen::command(&options),
         Command::Deps => deps::deps(),
-        Command::Setup => setup::setup().map(drop),
+        Command::Setup => setup::setup_all(|| ()).map(drop),
         Command::Conformance(options) => conformance::command(&options),
         Command::H2spec => h2spec::command(),
         Command::Fuzz(options) => fuzz::command(&options),

@@ -1,5 +1,5 @@
 //! What the tests need beyond cargo: programs, a Python environment, a PostgreSQL 18 server, clients for
-//! node, a server in Go, h2spec, gRPC's interoperability tests.
+//! node, a server in Go, h2spec, gRPC's interoperability tests, a Kubernetes API server.
 //!
 //! [`setup`] installs only what is missing and says each step in a line; a second run finds everything in
 //! place and asks no network. What cannot be had is named with the way to install it by hand, and the
@@ -13,9 +13,11 @@
 //! | `PORTCULLIS_TEST_H2SPEC` | the h2spec program |
 //! | `PORTCULLIS_TEST_GO_BACKEND` | the server of `tests/backends/go` |
 //! | `PORTCULLIS_TEST_GRPC_INTEROP` | a folder with the `client` and `server` of gRPC's interoperability tests |
+//! | `PORTCULLIS_TEST_APISERVER` | the API server of `tests/cluster/apiserver` |
 //!
 //! and `PATH`, which is extended by the folder of Debian's PostgreSQL server.
 
+mod apiserver;
 mod debian;
 mod go;
 mod go_backend;
@@ -30,6 +32,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -44,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) h2spec: Option<PathBuf>,
     pub(crate) go_backend: Option<PathBuf>,
     pub(crate) grpc_interop: Option<PathBuf>,
+    pub(crate) apiserver: Option<PathBuf>,
 }
 
 impl Parts {
@@ -56,6 +60,7 @@ impl Parts {
             ("PORTCULLIS_TEST_H2SPEC", &self.h2spec),
             ("PORTCULLIS_TEST_GO_BACKEND", &self.go_backend),
             ("PORTCULLIS_TEST_GRPC_INTEROP", &self.grpc_interop),
+            ("PORTCULLIS_TEST_APISERVER", &self.apiserver),
         ];
         for (name, path) in parts {
             if let Some(path) = path {
@@ -66,20 +71,38 @@ impl Parts {
     }
 }
 
-/// Installs what is missing.
+/// Installs what is missing, the API server left aside, which few need and which takes long.
 pub(crate) fn setup() -> Result<Parts> {
+    Ok(install(&cache()?))
+}
+
+/// Installs what is missing, and does something else while the API server is built.
+pub(crate) fn setup_all(meanwhile: impl FnOnce()) -> Result<Parts> {
     let cache = cache()?;
+    // Two parts must not install Go at the same time; without it, each says so itself.
+    let _ = go::toolchain(&cache);
+    Ok(thread::scope(|scope| {
+        let building = scope.spawn(|| apiserver::ensure(&cache));
+        let parts = install(&cache);
+        meanwhile();
+        let built = building.join().unwrap_or_else(|_| bail!("its build panicked"));
+        Parts { apiserver: part("the Kubernetes API server", built), ..parts }
+    }))
+}
+
+fn install(cache: &Path) -> Parts {
     for (package, why) in debian::install_missing() {
         loud(&format!("{package} is missing ({why}): tests that need it are skipped"));
     }
-    Ok(Parts {
-        python: part("the Python environment", python::ensure(&cache)),
-        postgres18: part("PostgreSQL 18", postgres::ensure(&cache)),
-        node_modules: part("the clients for node", node::ensure(&cache)),
-        h2spec: part("h2spec", h2spec::ensure(&cache)),
-        go_backend: part("the server in Go", go_backend::ensure(&cache)),
-        grpc_interop: part("gRPC's interoperability tests", grpc_interop::ensure(&cache)),
-    })
+    Parts {
+        python: part("the Python environment", python::ensure(cache)),
+        postgres18: part("PostgreSQL 18", postgres::ensure(cache)),
+        node_modules: part("the clients for node", node::ensure(cache)),
+        h2spec: part("h2spec", h2spec::ensure(cache)),
+        go_backend: part("the server in Go", go_backend::ensure(cache)),
+        grpc_interop: part("gRPC's interoperability tests", grpc_interop::ensure(cache)),
+        apiserver: None,
+    }
 }
 
 /// The Python environment alone, for commands that need nothing else.

@@ -4,7 +4,7 @@ use std::env;
 
 use anyhow::{Result, bail};
 
-use crate::process::{cargo, loud, run_lines, step};
+use crate::process::{cargo, loud, run, run_lines, step};
 use crate::setup::{self, Parts};
 use crate::tally::Tally;
 use crate::workspace::root;
@@ -18,7 +18,7 @@ const FIXED_SEED: &str = "20061";
 
 /// Runs everything; with `filters` only the tests and cases whose name contains one of them.
 pub(crate) fn test(filters: &[String]) -> Result<()> {
-    let parts = setup::setup()?;
+    let parts = setup::setup_all(build_tests)?;
     let mut tally = Tally::default();
     add(&mut tally, "cargo test", cargo_test(filters, &parts));
     add(&mut tally, "recorded cases", conformance::run_cases(&conformance::Options::matching(filters)));
@@ -31,6 +31,15 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
         bail!("{} tests failed", tally.failed);
     }
     Ok(())
+}
+
+/// Builds what will be run. A failure shows again when it is.
+fn build_tests() {
+    step("building the tests");
+    if let Err(error) = run(cargo().args(["test", "--workspace", "--no-run", "--quiet"]).current_dir(root()))
+    {
+        loud(&format!("{error:#}"));
+    }
 }
 
 /// Adds the count of one kind of test; a kind that could not run at all counts as one failure.

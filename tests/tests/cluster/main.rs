@@ -1,0 +1,47 @@
+//! The gateway on a Kubernetes cluster: against a real API server, with the account and the rules it is deployed with.
+//!
+//! Each test has an API server of its own and runs alone: one takes 300 MiB.
+
+mod changes;
+mod load;
+mod outage;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use portcullis_tests::cluster::ApiServer;
+use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
+use portcullis_tests::process::poll;
+use portcullis_tests::raw::{Answer, Raw};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// An API server for one test at a time.
+fn api_server() -> Option<(MutexGuard<'static, ()>, ApiServer)> {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    Some((turn, ApiServer::start()?))
+}
+
+/// A gateway that follows the cluster.
+fn follow(kubeconfig: &Path, ports: &[u16]) -> Gateway {
+    Setup::new("", ports).arguments(&["--kubernetes"]).variable("KUBECONFIG", kubeconfig).start()
+}
+
+/// Asks until the answer is as wanted, each time on a connection of its own.
+fn await_answer(what: &str, gateway: &Gateway, host: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    let mut last = None;
+    let found = poll(Instant::now() + LIMIT, || {
+        // The port may not be bound yet.
+        let stream = std::net::TcpStream::connect(gateway.address(80)).ok()?;
+        let answer = Raw::on(stream).get("/", host);
+        last = Some(answer.clone());
+        Some(answer).filter(|answer| wanted(answer))
+    });
+    found.unwrap_or_else(|| panic!("{what}: {last:?}\n{}", gateway.errors()))
+}
+
+/// Watches in a state.
+fn watches(gateway: &Gateway, state: &str) -> f64 {
+    gateway.samples().sum("portcullis_cluster_watches", &[("state", state)])
+}

@@ -6,7 +6,7 @@ mod resource;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use resource::Resource;
 
 /// Names the program.
 const PROGRAM: &str = "PORTCULLIS_TEST_APISERVER";
+/// Names the address of the network namespace that the tests run in.
+const ADDRESS: &str = "PORTCULLIS_TEST_ADDRESS";
 
 /// A running API server; killed, and its folder removed, when dropped.
 pub struct ApiServer {
@@ -42,8 +44,11 @@ impl ApiServer {
     /// # Panics
     /// When it does not become ready.
     pub fn start() -> Option<Self> {
-        let Some(program) = std::env::var_os(PROGRAM).map(PathBuf::from) else {
-            skipped(&format!("a test with a Kubernetes API server needs {PROGRAM} (cargo xtask test)"));
+        let (program, address) = (std::env::var_os(PROGRAM), std::env::var_os(ADDRESS));
+        let Some(program) = program.filter(|_| address.is_some()).map(PathBuf::from) else {
+            skipped(&format!(
+                "a test with a Kubernetes API server needs {PROGRAM} and {ADDRESS} (cargo xtask test, which runs it apart)"
+            ));
             return None;
         };
         let folder = TempDir::with_prefix("kube-").expect("a folder for the cluster");
@@ -181,19 +186,14 @@ impl Client {
     }
 }
 
-/// An address of this machine that is none of loopback, which a Kubernetes cluster takes for no endpoint. What is sent to it
-/// does not leave the machine. None, with a word on standard error, where there is none.
-pub fn own_address() -> Option<Ipv4Addr> {
-    // Nothing is sent: this only asks which address would be used towards one that is kept for documentation.
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    let local = socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr());
-    match local {
-        Ok(SocketAddr::V4(address)) if !address.ip().is_loopback() => Some(*address.ip()),
-        _ => {
-            skipped("this machine has no address but loopback, which no EndpointSlice may hold");
-            None
-        }
-    }
+/// The address of the network namespace that was made for these tests: endpoints are there, since a Kubernetes cluster
+/// takes none at loopback.
+///
+/// # Panics
+/// Where it is no address.
+pub fn namespace_address() -> Ipv4Addr {
+    let address = std::env::var(ADDRESS).expect("looked for before an API server is started");
+    address.parse().expect("an IPv4 address")
 }
 
 /// Starts the program and waits until it serves.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod cluster;
 mod codegen;
 mod conformance;
 mod deps;

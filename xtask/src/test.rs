@@ -8,7 +8,7 @@ use crate::process::{cargo, loud, run, run_lines, step};
 use crate::setup::{self, Parts};
 use crate::tally::Tally;
 use crate::workspace::root;
-use crate::{conformance, fuzz, h2spec};
+use crate::{cluster, conformance, fuzz, h2spec};
 
 /// Where proptest takes its seed from.
 const SEED: &str = "PROPTEST_RNG_SEED";
@@ -21,6 +21,7 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
     let parts = setup::setup_all(build_tests)?;
     let mut tally = Tally::default();
     add(&mut tally, "cargo test", cargo_test(filters, &parts));
+    add(&mut tally, "cluster tests", cluster::test(filters, &parts));
     add(&mut tally, "recorded cases", conformance::run_cases(&conformance::Options::matching(filters)));
     if filters.is_empty() {
         add(&mut tally, "h2spec", h2spec::run_suite());

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_tests::cluster::own_address;
+use portcullis_tests::cluster::namespace_address;
 use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
 use portcullis_tests::http::{routes, server, service, site, to};
 use portcullis_tests::objects;
@@ -35,7 +35,7 @@ fn over_tls(gateway: &Gateway, authority: &Authority) -> Option<String> {
 #[test]
 fn what_is_applied_is_served_and_what_is_deleted_is_not() {
     let Some((_turn, cluster)) = api_server() else { return };
-    let Some(address) = own_address() else { return };
+    let address = namespace_address();
     let (one, two) = (Upstream::serve_on(address, |_| ok("one")), Upstream::serve_on(address, |_| ok("two")));
     // The kinds are not installed yet.
     let gateway = follow(&cluster.account(), &[80, 443]);
@@ -73,7 +73,7 @@ fn what_is_applied_is_served_and_what_is_deleted_is_not() {
 #[test]
 fn rights_that_come_late_are_made_use_of() {
     let Some((_turn, cluster)) = api_server() else { return };
-    let Some(address) = own_address() else { return };
+    let address = namespace_address();
     let upstream = Upstream::serve_on(address, |_| ok("app"));
     let kubeconfig = cluster.account();
     cluster.install_crds();
@@ -103,7 +103,7 @@ subjects: [{{kind: ServiceAccount, name: portcullis, namespace: istio-system}}]"
 #[test]
 fn a_restricted_gateway_needs_no_right_beyond_its_namespaces() {
     let Some((_turn, cluster)) = api_server() else { return };
-    let Some(address) = own_address() else { return };
+    let address = namespace_address();
     let upstream = Upstream::serve_on(address, |_| ok("app"));
     let kubeconfig = cluster.account();
     cluster.install_crds();

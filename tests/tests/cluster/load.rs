@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use portcullis_tests::cluster::own_address;
+use portcullis_tests::cluster::namespace_address;
 use portcullis_tests::gateway::LIMIT;
 use portcullis_tests::http::{gateway, routes, service, slices, to};
 use portcullis_tests::process::poll;
@@ -22,7 +22,7 @@ const WRITERS: usize = 4;
 #[test]
 fn endpoints_come_and_go_without_a_lost_request() {
     let Some((_turn, cluster)) = api_server() else { return };
-    let Some(address) = own_address() else { return };
+    let address = namespace_address();
     let members: Vec<Upstream> = (0..3).map(|_| Upstream::serve_on(address, |_| ok("app"))).collect();
     let addresses: Vec<_> = members.iter().map(Upstream::address).collect();
     let kubeconfig = cluster.account();
@@ -53,7 +53,7 @@ fn endpoints_come_and_go_without_a_lost_request() {
 #[test]
 fn thousands_of_routes() {
     let Some((_turn, cluster)) = api_server() else { return };
-    let Some(address) = own_address() else { return };
+    let address = namespace_address();
     let upstream = Upstream::serve_on(address, |_| ok("app"));
     let kubeconfig = cluster.account();
     cluster.install_crds();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use portcullis_tests::cluster::own_address;
+use portcullis_tests::cluster::namespace_address;
 use portcullis_tests::gateway::{Gateway, LIMIT};
 use portcullis_tests::http::{routes, site, to};
 use portcullis_tests::process::poll;
@@ -49,7 +49,7 @@ impl Drop for Ends<'_> {
 #[test]
 fn an_api_server_that_dies_takes_nothing_along() {
     let Some((_turn, mut cluster)) = api_server() else { return };
-    let Some(address) = own_address() else { return };
+    let address = namespace_address();
     let upstream = Upstream::serve_on(address, |_| ok("app"));
     let kubeconfig = cluster.account();
     cluster.install_crds();

@@ -1,0 +1,56 @@
+//! Tests against a Kubernetes cluster, in a network namespace of their own.
+//!
+//! An API server takes no loopback address for an endpoint, and the addresses of this machine are no targets for
+//! tests under load. So the tests get a network in which there is nothing but loopback and one address on it, kept for
+//! documentation (RFC 5737).
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, find, loud, run_lines, run_quietly, step};
+use crate::setup::Parts;
+use crate::tally::Tally;
+use crate::workspace::root;
+
+/// Where endpoints are, and what tells the tests.
+const ADDRESS: &str = "192.0.2.77";
+const TOLD: &str = "PORTCULLIS_TEST_ADDRESS";
+/// Makes the network, then becomes what is asked for.
+const INSIDE: &str = "ip link set lo up && ip address add \"$0/32\" dev lo && exec \"$@\"";
+
+/// Runs the tests whose name contains one of `filters`, or all; nothing, loudly, where the system makes no namespace or
+/// there is no API server.
+pub(crate) fn test(filters: &[String], parts: &Parts) -> Result<Tally> {
+    step("tests against a cluster, in a network namespace");
+    if parts.apiserver.is_none() {
+        // The setup has said why.
+        return Ok(Tally::default());
+    }
+    if find("ip").is_none() || run_quietly(namespace().arg("true")).is_err() {
+        loud("no network namespace can be made here: tests against a cluster are skipped");
+        return Ok(Tally::default());
+    }
+    let mut command = namespace();
+    command.args(["sh", "-c", INSIDE, ADDRESS]).arg(cargo().get_program());
+    command.args(["test", "--offline", "--package", "portcullis-tests", "--test", "cluster", "--"]);
+    command.args(filters).current_dir(root()).env(TOLD, ADDRESS);
+    parts.tell(&mut command);
+    let mut tally = Tally::default();
+    let status = run_lines(&mut command, |line| {
+        if let Some(counted) = Tally::of_libtest(line) {
+            tally += counted;
+        }
+    })?;
+    if !status.success() && tally.failed == 0 {
+        bail!("the tests ended with {status} before they could count a failure");
+    }
+    Ok(tally)
+}
+
+/// `unshare` with a network of its own, as root or as a user who becomes it there.
+fn namespace() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--map-root-user"]);
+    command
+}

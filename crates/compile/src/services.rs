@@ -50,10 +50,12 @@ pub(crate) struct Service {
 }
 
 /// A port of a service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Port {
     /// As destinations name it.
     pub(crate) number: u16,
+    /// By this name endpoints are found, those of another object for the same host included.
+    name: Arc<str>,
     /// What is spoken on it.
     pub(crate) protocol: Protocol,
     /// Who answers on it.
@@ -150,18 +152,25 @@ impl Services {
     /// Gathers the services of all objects.
     pub(crate) fn build(objects: &Objects, environment: &Environment, diagnostics: &mut Diagnostics) -> Self {
         let workloads = workload::Workloads::new(objects);
-        let mut hosts: BTreeMap<Arc<str>, Vec<Arc<Service>>> = BTreeMap::new();
+        let mut hosts: BTreeMap<Arc<str>, Vec<Service>> = BTreeMap::new();
         let kubernetes = kubernetes::services(objects, environment, &workloads, diagnostics);
         let entries = entry::services(objects, environment, &workloads);
-        for mut service in kubernetes.into_iter().chain(entries) {
-            service.identities = service.all_identities(settings::trust_domain_aliases(objects));
+        for service in kubernetes.into_iter().chain(entries) {
             let same_host = hosts.entry(Arc::clone(&service.facts.host)).or_default();
-            // In one namespace the first one holds the name alone.
-            if same_host.iter().all(|held| held.facts.namespace != service.facts.namespace) {
-                same_host.push(Arc::new(service));
+            // In one namespace the first one holds the name alone, but the endpoints of both answer.
+            match same_host.iter_mut().find(|held| held.facts.namespace == service.facts.namespace) {
+                None => same_host.push(service),
+                Some(held) if held.discovery == service.discovery => held.adopt(&service),
+                Some(_) => {}
             }
         }
-        Self { hosts }
+        let aliases = settings::trust_domain_aliases(objects);
+        let whole = |mut service: Service| {
+            service.identities = service.all_identities(aliases);
+            Arc::new(service)
+        };
+        let same_host = |(host, same): (_, Vec<Service>)| (host, same.into_iter().map(whole).collect());
+        Self { hosts: hosts.into_iter().map(same_host).collect() }
     }
 
     /// The service a destination in `namespace` means by `host`: one of the same namespace, else any.
@@ -178,6 +187,19 @@ impl Services {
 }
 
 impl Service {
+    /// Takes in the endpoints of another object for the same host: those on ports of the same name.
+    fn adopt(&mut self, other: &Self) {
+        for port in &mut self.ports {
+            port.members.extend(other.members_named(&port.name));
+        }
+    }
+
+    /// The endpoints on ports of this name.
+    fn members_named(&self, name: &str) -> Vec<Member> {
+        let named = self.ports.iter().find(|port| &*port.name == name);
+        named.map(|port| port.members.clone()).unwrap_or_default()
+    }
+
     /// Names a server certificate may carry where no DestinationRule says, in the mesh's own TLS or in any other:
     /// Istio expects the accounts of Kubernetes' endpoints only in the former.
     pub(crate) fn expected_names(&self, in_mesh: bool) -> &[String] {

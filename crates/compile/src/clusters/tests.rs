@@ -306,7 +306,7 @@ kind: Service
 metadata: {name: web, namespace: app, creationTimestamp: '2025-01-01T00:00:00Z'}
 spec: {ports: [{name: http, port: 80}]}
 ",
-        "outbound|80||web.app.svc.cluster.local:
+        "outbound|80||web.app.svc.cluster.local: 10.0.0.1:80
          outbound|80||x.ext: 10.0.0.1:80 10.0.0.2:80
          outbound|81||x.ext: 10.0.0.4:81
          outbound|83||x.ext: 10.0.0.4:83",

@@ -49,7 +49,7 @@ fn merged(entries: &[&Arc<ServiceEntry>], workloads: &Workloads<'_>) -> Vec<Serv
                     services.push(service(entry, host, workloads));
                 }
                 Some((at, older)) if agree(older, entry) => {
-                    add(&mut services[*at], service(entry, host, workloads));
+                    add(&mut services[*at], &service(entry, host, workloads));
                 }
                 Some(_) => {}
             }
@@ -64,12 +64,19 @@ fn agree(one: &ServiceEntry, other: &ServiceEntry) -> bool {
         && one.spec.export_to == other.spec.export_to
 }
 
-fn add(older: &mut Service, younger: Service) {
-    for port in younger.ports {
-        match older.ports.iter_mut().find(|held| held.number == port.number) {
-            Some(held) => held.members.extend(port.members),
-            None => older.ports.push(port),
+/// Adds the younger one's ports and, on every port of the same name, its endpoints.
+fn add(older: &mut Service, younger: &Service) {
+    let held = older.ports.len();
+    for mut port in younger.ports.iter().cloned() {
+        if older.ports.iter().all(|known| known.number != port.number) {
+            let mut members = older.members_named(&port.name);
+            members.append(&mut port.members);
+            port.members = members;
+            older.ports.push(port);
         }
+    }
+    for port in &mut older.ports[..held] {
+        port.members.extend(younger.members_named(&port.name));
     }
 }
 
@@ -105,7 +112,7 @@ fn service(entry: &ServiceEntry, host: &str, workloads: &Workloads<'_>) -> Servi
             let known = workloads.written(&own, &entry.meta.namespace);
             members.extend(member(&own, known, port_of(&own, written, number), true));
         }
-        Some(Port { number, protocol, members })
+        Some(Port { number, name: written.name.as_str().into(), protocol, members })
     });
     let ports = ports.collect();
     Service {

@@ -112,7 +112,8 @@ impl Registry<'_, '_> {
         if service.spec.internal_traffic_policy.as_deref() == Some("Local") && !node.is_empty() {
             members.retain(|member| &*member.node == node);
         }
-        Some(Port { number, protocol, members })
+        let name = port.name.as_deref().unwrap_or_default().into();
+        Some(Port { number, name, protocol, members })
     }
 
     /// The endpoints of the port called `name`; two slices may have the same one.

@@ -59,3 +59,47 @@ spec: {hosts: [x.ext], resolution: STATIC, ports: [{number: 90, name: http, prot
     let port = |namespace| services.find("x.ext", namespace).map(|service| service.default_port(1));
     assert_eq!([port("one"), port("two"), port("three")], [Some(80), Some(90), Some(80)]);
 }
+
+#[test]
+fn objects_for_one_host_share_the_endpoints_of_ports_of_one_name() {
+    let entry = |name: &str, host: &str, number: u16, port: &str, address: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: app}}\n\
+             spec: {{hosts: [{host}], resolution: STATIC, ports: [{{number: {number}, name: {port}, protocol: HTTP}}], \
+             endpoints: [{{address: {address}}}]}}\n"
+        )
+    };
+    let own = "web.app.svc.cluster.local";
+    let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: app}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: app, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.1]}]
+"
+    .to_owned();
+    let all = service
+        + &entry("a", own, 80, "http", "10.0.0.2")
+        + &entry("b", own, 81, "other", "10.0.0.3")
+        + &entry("c", "x.ext", 80, "http", "10.0.0.4")
+        + &entry("d", "x.ext", 81, "http", "10.0.0.5")
+        + &entry("e", "x.ext", 82, "other", "10.0.0.6");
+    let services = Services::build(&objects(&all), &environment(), &mut Diagnostics::default());
+    let found = |host: &str| {
+        let service = services.find(host, "app").expect("it is there");
+        let last = |member: &Member| match &member.place {
+            Place::Ip(IpAddr::V4(address)) => address.octets()[3],
+            other => panic!("{other:?}"),
+        };
+        let ports = service.ports.iter();
+        ports.map(|port| (port.number, port.members.iter().map(last).collect())).collect::<Vec<(_, Vec<_>)>>()
+    };
+    assert_eq!(found(own), [(80, vec![1, 2])]);
+    assert_eq!(found("x.ext"), [(80, vec![4, 5]), (81, vec![4, 5]), (82, vec![6])]);
+}

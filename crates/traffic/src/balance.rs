@@ -14,7 +14,6 @@ mod group;
 mod maglev;
 mod ring;
 mod tiers;
-mod weights;
 
 use std::cell::RefCell;
 use std::rc::Rc;

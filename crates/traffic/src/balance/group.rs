@@ -11,7 +11,6 @@ use super::deadline::Deadlines;
 use super::endpoint::{EndpointState, Tried};
 use super::maglev::Maglev;
 use super::ring::{self, Ring};
-use super::weights::Weights;
 use super::{Pick, draw};
 
 /// Those that may be picked, and how to choose among them.
@@ -36,8 +35,6 @@ enum Chooser {
     Unset,
     /// Equal weights: the list itself suffices.
     Uniform,
-    /// Unequal weights, by draw.
-    Weighted(Weights),
     /// Unequal weights, in turn (also for least request, as in Envoy).
     Deadlines(Deadlines),
     Ring(Ring),
@@ -122,8 +119,9 @@ impl Group {
         self.chooser = match cluster.balancer {
             Balancer::RingHash { minimum_size } => Chooser::Ring(Ring::new(all, &shares(), minimum_size)),
             Balancer::Maglev { table_size } => Chooser::Maglev(Maglev::new(all, &shares(), table_size)),
+            // RANDOM knows no weights, in Envoy neither.
+            Balancer::Random => Chooser::Uniform,
             _ if equal => Chooser::Uniform,
-            Balancer::Random => Chooser::Weighted(Weights::new(all.iter().map(weight))),
             Balancer::LeastRequest | Balancer::RoundRobin => {
                 let weight = |state: &EndpointState| state.weight() * share(cluster, state, now);
                 Chooser::Deadlines(Deadlines::new(all, weight, dice))
@@ -147,7 +145,6 @@ impl Group {
         match &mut self.chooser {
             Chooser::Ring(ring) => ring.at(hash, attempt),
             Chooser::Maglev(table) => table.at(hash, attempt),
-            Chooser::Weighted(weights) => weights.at(dice.next_u64()),
             Chooser::Deadlines(deadlines) => {
                 let share = |state: &EndpointState| match self.warm {
                     Some(_) => share(cluster, state, now),

@@ -108,9 +108,9 @@ fn round_robin_is_even() {
 }
 
 #[test]
-fn weights_are_kept_by_every_algorithm() {
+fn weights_are_kept_by_every_algorithm_but_random() {
     let weights = [1, 2, 5];
-    for balancer in ALL {
+    for balancer in ALL.into_iter().filter(|balancer| *balancer != Balancer::Random) {
         let endpoints = (1..).zip(weights).map(|(number, weight)| endpoint(number, weight, true)).collect();
         let seen = Worker::new(cluster(balancer, endpoints)).picks(8_000);
         for (number, weight) in (1..).zip(weights) {
@@ -119,6 +119,13 @@ fn weights_are_kept_by_every_algorithm() {
             assert!((share - wanted).abs() < wanted * tolerance, "{balancer:?}: {seen:?}");
         }
     }
+}
+
+#[test]
+fn random_knows_no_weights() {
+    let endpoints = vec![endpoint(1, 1, true), endpoint(2, 9, true)];
+    let share = Worker::new(cluster(Balancer::Random, endpoints)).picks(4_000)[&address(1)];
+    assert!((1_800..=2_200).contains(&share), "{share}");
 }
 
 #[test]

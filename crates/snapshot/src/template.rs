@@ -66,6 +66,23 @@ pub enum Operator {
     },
     /// `QUERY_PARAMS(which)`: the whole query.
     Query(Which),
+    /// `GRPC_STATUS(form)` and `GRPC_STATUS_NUMBER`: how a gRPC call ended.
+    GrpcStatus(GrpcForm),
+    /// `ENVIRONMENT(name)`: who writes routes is not shown the gateway's environment, so no variable is ever set.
+    Environment(Box<str>),
+    /// An operator of the reference that has no value at this gateway, as written between percent signs.
+    Valueless(Box<str>),
+}
+
+/// How a gRPC status is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrpcForm {
+    /// `NotFound`
+    Camel,
+    /// `NOT_FOUND`
+    Snake,
+    /// `5`
+    Number,
 }
 
 /// The target of a request: it changes when a route rewrites it.
@@ -99,6 +116,11 @@ impl fmt::Display for Operator {
                 return write!(out, "%PATH({}:{which})%", if *query { "WQ" } else { "NQ" });
             }
             Self::Query(which) => return write!(out, "%QUERY_PARAMS({which})%"),
+            Self::GrpcStatus(GrpcForm::Camel) => return out.write_str("%GRPC_STATUS%"),
+            Self::GrpcStatus(GrpcForm::Snake) => return out.write_str("%GRPC_STATUS(SNAKE_STRING)%"),
+            Self::GrpcStatus(GrpcForm::Number) => return out.write_str("%GRPC_STATUS_NUMBER%"),
+            Self::Environment(name) => return write!(out, "%ENVIRONMENT({name})%"),
+            Self::Valueless(text) => return write!(out, "%{text}%"),
             Self::QueryParameter { name, max } => ("QUERY_PARAM", name, &None, max),
             Self::Request { name, alternative, max } => ("REQ", name, alternative, max),
             Self::Response { name, alternative, max } => ("RESP", name, alternative, max),
@@ -159,6 +181,12 @@ plain_operators! {
     DownstreamLocalAddressWithoutPort = "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
     /// Own port of the downstream connection.
     DownstreamLocalPort = "DOWNSTREAM_LOCAL_PORT",
+    /// Own address that the client connected to, with port.
+    DownstreamDirectLocalAddress = "DOWNSTREAM_DIRECT_LOCAL_ADDRESS",
+    /// Own address that the client connected to.
+    DownstreamDirectLocalAddressWithoutPort = "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
+    /// Own port that the client connected to.
+    DownstreamDirectLocalPort = "DOWNSTREAM_DIRECT_LOCAL_PORT",
     /// `TLSv1.2` or `TLSv1.3`.
     DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION",
     /// OpenSSL name of the cipher suite.
@@ -169,14 +197,28 @@ plain_operators! {
     DownstreamPeerUriSan = "DOWNSTREAM_PEER_URI_SAN",
     /// DNS subject alternative names of the client certificate, comma-joined.
     DownstreamPeerDnsSan = "DOWNSTREAM_PEER_DNS_SAN",
+    /// Email subject alternative names of the client certificate, comma-joined.
+    DownstreamPeerEmailSan = "DOWNSTREAM_PEER_EMAIL_SAN",
+    /// IP subject alternative names of the client certificate, comma-joined.
+    DownstreamPeerIpSan = "DOWNSTREAM_PEER_IP_SAN",
+    /// URL-encoded PEM of the client certificate.
+    DownstreamPeerCert = "DOWNSTREAM_PEER_CERT",
+    /// From when on the client certificate holds.
+    DownstreamPeerCertStart = "DOWNSTREAM_PEER_CERT_V_START",
+    /// Until when the client certificate holds.
+    DownstreamPeerCertEnd = "DOWNSTREAM_PEER_CERT_V_END",
     /// Issuer of the client certificate, RFC 2253.
     DownstreamPeerIssuer = "DOWNSTREAM_PEER_ISSUER",
     /// Hex serial number of the client certificate.
     DownstreamPeerSerial = "DOWNSTREAM_PEER_SERIAL",
     /// Hex SHA-256 of the client certificate.
     DownstreamPeerFingerprint256 = "DOWNSTREAM_PEER_FINGERPRINT_256",
+    /// Hex SHA-1 of the client certificate.
+    DownstreamPeerFingerprint1 = "DOWNSTREAM_PEER_FINGERPRINT_1",
     /// `HTTP/1.1`, `HTTP/2`.
     Protocol = "PROTOCOL",
+    /// `HTTP/1.1`, `HTTP/2`, as spoken to the upstream that answered.
+    UpstreamProtocol = "UPSTREAM_PROTOCOL",
     /// SNI of the downstream connection.
     RequestedServerName = "REQUESTED_SERVER_NAME",
     /// Name of the route.
@@ -209,6 +251,10 @@ plain_operators! {
     UpstreamRequestAttemptCount = "UPSTREAM_REQUEST_ATTEMPT_COUNT",
     /// Own address of the upstream connection.
     UpstreamLocalAddress = "UPSTREAM_LOCAL_ADDRESS",
+    /// Own address of the upstream connection, without its port.
+    UpstreamLocalAddressWithoutPort = "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+    /// Own port of the upstream connection.
+    UpstreamLocalPort = "UPSTREAM_LOCAL_PORT",
     /// Bytes of request body received.
     BytesReceived = "BYTES_RECEIVED",
     /// Bytes of response body sent.
@@ -218,6 +264,38 @@ plain_operators! {
     /// The gateway's host name.
     Hostname = "HOSTNAME",
 }
+
+/// Operators of the reference for what this gateway does not have: flags and state that only filters of a mesh set,
+/// fingerprints, traces, a certificate of its own that it would tell of, an ended connection.
+const VALUELESS: &[&str] = &[
+    "CONNECTION_TERMINATION_DETAILS",
+    "CUSTOM_FLAGS",
+    "DOWNSTREAM_LOCAL_DNS_SAN",
+    "DOWNSTREAM_LOCAL_EMAIL_SAN",
+    "DOWNSTREAM_LOCAL_IP_SAN",
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+    "DOWNSTREAM_LOCAL_SUBJECT",
+    "DOWNSTREAM_LOCAL_URI_SAN",
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+    "TLS_JA3_FINGERPRINT",
+    "TLS_JA4_FINGERPRINT",
+    "TRACE_ID",
+    "UPSTREAM_LOCAL_DNS_SAN",
+    "UPSTREAM_LOCAL_SUBJECT",
+    "UPSTREAM_LOCAL_URI_SAN",
+];
+
+/// The same with an argument in parentheses.
+const VALUELESS_WITH_ARGUMENT: &[&str] = &[
+    "CLUSTER_METADATA",
+    "DYNAMIC_METADATA",
+    "FILTER_STATE",
+    "METADATA",
+    "PER_REQUEST_STATE",
+    "TRAILER",
+    "UPSTREAM_FILTER_STATE",
+    "UPSTREAM_METADATA",
+];
 
 /// Why a value cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -321,10 +399,32 @@ fn parse_operator(text: &str) -> Result<Operator, TemplateError> {
         }
         ("QUERY_PARAMS", None) => Ok(Operator::Query(Which::Now)),
         ("QUERY_PARAMS", Some((argument, ""))) => which(argument, text).map(Operator::Query),
+        ("GRPC_STATUS", argument) => grpc_form(argument, text).map(Operator::GrpcStatus),
+        ("GRPC_STATUS_NUMBER", None) => Ok(Operator::GrpcStatus(GrpcForm::Number)),
+        ("ENVIRONMENT", Some((name, suffix))) if !name.is_empty() => {
+            max_length(suffix, text)?;
+            Ok(Operator::Environment(name.into()))
+        }
+        (head, None) if VALUELESS.contains(&head) => Ok(Operator::Valueless(text.into())),
+        (head, Some((argument, suffix)))
+            if VALUELESS_WITH_ARGUMENT.contains(&head) && !argument.is_empty() =>
+        {
+            max_length(suffix, text)?;
+            Ok(Operator::Valueless(text.into()))
+        }
         (_, None) => PlainOperator::named(head)
             .map(Operator::Plain)
             .ok_or_else(|| TemplateError::Unknown(text.to_owned())),
         (_, Some(_)) => Err(TemplateError::Unknown(text.to_owned())),
+    }
+}
+
+fn grpc_form(argument: Option<(&str, &str)>, text: &str) -> Result<GrpcForm, TemplateError> {
+    match argument {
+        None | Some(("" | "CAMEL_STRING", "")) => Ok(GrpcForm::Camel),
+        Some(("SNAKE_STRING", "")) => Ok(GrpcForm::Snake),
+        Some(("NUMBER", "")) => Ok(GrpcForm::Number),
+        Some(_) => Err(TemplateError::BadArgument(text.to_owned())),
     }
 }
 
@@ -382,56 +482,4 @@ fn which(target: &str, text: &str) -> Result<Which, TemplateError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Names;
-    impl Context for Names {
-        fn write(&self, operator: &Operator, out: &mut Vec<u8>) {
-            if let Operator::Request { name, .. } = operator {
-                out.extend_from_slice(name.as_bytes());
-            }
-        }
-    }
-
-    fn rendered(text: &str) -> String {
-        let template = Template::parse(text).expect("parses");
-        String::from_utf8(template.render(&Names).to_vec()).expect("text")
-    }
-
-    #[test]
-    fn literals_and_operators() {
-        assert_eq!(rendered("100%% sure"), "100% sure");
-        assert_eq!(rendered("a-%REQ(:PATH)%-b"), "a-:path-b");
-        assert_eq!(rendered("%PROTOCOL%"), "");
-        assert!(matches!(Template::parse("plain"), Ok(Template::Literal(_))));
-    }
-
-    #[test]
-    fn arguments() {
-        let Ok(Template::Parts(parts)) = Template::parse("%REQ(X-A?X-B):10%") else { panic!("parts") };
-        let expected =
-            Operator::Request { name: "x-a".into(), alternative: Some("x-b".into()), max: Some(10) };
-        assert_eq!(parts, [Part::Operator(expected)]);
-    }
-
-    #[test]
-    fn targets() {
-        for (text, expected) in [
-            ("%PATH%", Operator::Path { query: true, which: Which::Now }),
-            ("%PATH(NQ)%", Operator::Path { query: false, which: Which::Now }),
-            ("%PATH(WQ:ORIG)%", Operator::Path { query: true, which: Which::Original }),
-            ("%QUERY_PARAMS(ORIG_OR_PATH)%", Operator::Query(Which::OriginalOrNow)),
-            ("%QUERY_PARAM(a):3%", Operator::QueryParameter { name: "a".into(), max: Some(3) }),
-        ] {
-            assert_eq!(Template::parse(text), Ok(Template::Parts(vec![Part::Operator(expected)])), "{text}");
-        }
-    }
-
-    #[test]
-    fn refused() {
-        for text in ["%", "50% off", "%NOPE%", "%REQ%", "%REQ()%", "%REQ(a):x%", "%REQ(a%", "%PATH(X)%"] {
-            assert!(Template::parse(text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,15 @@
 //! What a client certificate says, in the forms that headers carry.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
 /// Facts of one certificate, computed once per connection.
@@ -18,12 +21,22 @@ pub(crate) struct PeerCertificate {
     pub(crate) uris: Vec<String>,
     /// DNS subject alternative names.
     pub(crate) names: Vec<String>,
+    /// Email subject alternative names.
+    pub(crate) emails: Vec<String>,
+    /// IP subject alternative names.
+    pub(crate) addresses: Vec<String>,
     /// RFC 2253 issuer.
     pub(crate) issuer: String,
     /// Lower-case hex serial number.
     pub(crate) serial: String,
     /// Lower-case hex SHA-256 of the DER.
     pub(crate) fingerprint: String,
+    /// Lower-case hex SHA-1 of the DER.
+    pub(crate) fingerprint_1: String,
+    /// From when on it holds.
+    pub(crate) start: SystemTime,
+    /// Until when it holds.
+    pub(crate) end: SystemTime,
     /// An element of `x-forwarded-client-cert`.
     pub(crate) element: String,
 }
@@ -31,29 +44,69 @@ pub(crate) struct PeerCertificate {
 impl PeerCertificate {
     /// Reads `der`; what cannot be read is left empty, for the handshake has accepted it already.
     pub(crate) fn new(der: &[u8]) -> Self {
-        let fingerprint = digest(&SHA256, der).as_ref().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let (fingerprint, fingerprint_1) =
+            (hex(digest(&SHA256, der)), hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, der)));
+        let (mut emails, mut addresses) = (Vec::new(), Vec::new());
+        let (mut start, mut end) = (UNIX_EPOCH, UNIX_EPOCH);
         let (mut subject, mut uris, mut names) = (String::new(), Vec::new(), Vec::new());
         let (mut issuer, mut serial) = (String::new(), String::new());
         if let Ok((_, certificate)) = X509Certificate::from_der(der) {
             subject = rfc2253(certificate.subject());
             issuer = rfc2253(certificate.issuer());
             serial = format!("{:x}", certificate.serial);
+            let validity = certificate.validity();
+            (start, end) = (time(validity.not_before), time(validity.not_after));
             if let Ok(Some(alternative)) = certificate.subject_alternative_name() {
                 for name in &alternative.value.general_names {
                     match name {
                         GeneralName::URI(uri) => uris.push((*uri).to_owned()),
                         GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                        GeneralName::RFC822Name(name) => emails.push((*name).to_owned()),
+                        GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
                         _ => {}
                     }
                 }
             }
         }
         let element = element(der, &fingerprint, &subject, &uris, &names);
-        Self { subject, uris, names, issuer, serial, fingerprint, element }
+        Self {
+            subject,
+            uris,
+            names,
+            emails,
+            addresses,
+            issuer,
+            serial,
+            fingerprint,
+            fingerprint_1,
+            start,
+            end,
+            element,
+        }
     }
+
+    /// The PEM form, URL-encoded; it stands in the element already.
+    pub(crate) fn pem(&self) -> &str {
+        let behind = self.element.split_once("Cert=\"").map_or("", |(_, behind)| behind);
+        behind.split_once('"').map_or("", |(pem, _)| pem)
+    }
+}
+
+fn hex(digest: impl AsRef<[u8]>) -> String {
+    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// A time of a certificate; one before 1970 counts as 1970.
+fn time(time: ASN1Time) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    let four = <[u8; 4]>::try_from(bytes).map(|bytes| IpAddr::from(bytes).to_string());
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(|bytes| IpAddr::from(bytes).to_string())).ok()
 }
 
 /// A name: most specific attribute first, comma-separated (RFC 2253 §2.1).

@@ -2,14 +2,18 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
-use portcullis_snapshot::template::{Context, Operator, PlainOperator, Which};
+use portcullis_snapshot::template::{Context, GrpcForm, Operator, PlainOperator, Which};
 use portcullis_telemetry::access_log::Timestamps;
 use portcullis_telemetry::flags::Flags;
 use rustls::{CipherSuite, ProtocolVersion};
 
+use crate::connection::TlsSession;
+use crate::connection::peer_certificate::PeerCertificate;
 use crate::http::exchange::Exchange;
 use crate::http::message::{Response, text as text_of};
+use crate::http::reply::grpc_code;
 
 /// The request an operator speaks of, with its response once there is one.
 pub(crate) struct Facts<'a> {
@@ -42,7 +46,9 @@ impl Context for Facts<'_> {
                 out.extend_from_slice(if *query { target } else { path }.as_bytes());
             }
             Operator::Query(which) => {
-                let query = self.target(*which).and_then(|target| portcullis_snapshot::path::split(target).1);
+                // Unlike `PATH`, the original query is known without a rewrite too.
+                let which = if *which == Which::Original { Which::OriginalOrNow } else { *which };
+                let query = self.target(which).and_then(|target| portcullis_snapshot::path::split(target).1);
                 put(out, query.map(str::as_bytes), None);
             }
             Operator::QueryParameter { name, max } => {
@@ -52,6 +58,9 @@ impl Context for Facts<'_> {
             Operator::StartTime => {
                 Timestamps::default().write(self.exchange.record.inner.started, out);
             }
+            Operator::GrpcStatus(form) => self.grpc_status(*form, out),
+            Operator::Environment(_) => out.push(b'-'),
+            Operator::Valueless(_) => {}
             Operator::Plain(operator) => self.plain(*operator, out),
         }
     }
@@ -74,6 +83,30 @@ impl Facts<'_> {
         }
     }
 
+    /// The version spoken to the upstream whose response this is.
+    fn upstream_protocol(&self) -> Option<&'static str> {
+        let cluster = self.exchange.record.inner.cluster.as_ref().filter(|_| self.upstream_status != 0)?;
+        let http2 = crate::http::forward::speaks_http2(cluster, self.exchange.request.version);
+        Some(if http2 { "HTTP/2" } else { "HTTP/1.1" })
+    }
+
+    /// The status of a gRPC call; one whose answer has none yet counts as its HTTP status does.
+    fn grpc_status(&self, form: GrpcForm, out: &mut Vec<u8>) {
+        let Some(response) = self.response.filter(|_| self.exchange.record.inner.grpc) else { return };
+        let status = match response.headers.first_str("grpc-status") {
+            Some(status) => status,
+            None if self.upstream_status == 0 => return,
+            None => grpc_code(response.status),
+        };
+        let name = status.parse::<usize>().ok().and_then(|status| GRPC_STATUSES.get(status));
+        let written = match (form, name) {
+            (GrpcForm::Camel, Some((camel, _))) => camel,
+            (GrpcForm::Snake, Some((_, snake))) => snake,
+            _ => status,
+        };
+        out.extend_from_slice(written.as_bytes());
+    }
+
     fn plain(&self, operator: PlainOperator, out: &mut Vec<u8>) {
         use PlainOperator as Op;
         let exchange = self.exchange;
@@ -87,9 +120,15 @@ impl Facts<'_> {
             Op::DownstreamRemotePort => write!(out, "{}", exchange.client.port()),
             Op::DownstreamDirectRemoteAddress => write!(out, "{}", connection.direct),
             Op::DownstreamDirectRemoteAddressWithoutPort => write!(out, "{}", connection.direct.ip()),
-            Op::DownstreamLocalAddress => write!(out, "{}", connection.local),
-            Op::DownstreamLocalAddressWithoutPort => write!(out, "{}", connection.local.ip()),
-            Op::DownstreamLocalPort => write!(out, "{}", connection.local.port()),
+            Op::DownstreamLocalAddress | Op::DownstreamDirectLocalAddress => {
+                write!(out, "{}", connection.local)
+            }
+            Op::DownstreamLocalAddressWithoutPort | Op::DownstreamDirectLocalAddressWithoutPort => {
+                write!(out, "{}", connection.local.ip())
+            }
+            Op::DownstreamLocalPort | Op::DownstreamDirectLocalPort => {
+                write!(out, "{}", connection.local.port())
+            }
             Op::DownstreamTlsVersion => text(out, tls.map(|tls| version(tls.version))),
             Op::DownstreamTlsCipher => text(out, tls.map(|tls| cipher(tls.cipher))),
             Op::DownstreamPeerSubject => text(out, peer(tls).map(|peer| peer.subject.as_str())),
@@ -99,10 +138,21 @@ impl Facts<'_> {
             Op::DownstreamPeerDnsSan => {
                 write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.names.join(",")))
             }
+            Op::DownstreamPeerEmailSan => {
+                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.emails.join(",")))
+            }
+            Op::DownstreamPeerIpSan => {
+                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.addresses.join(",")))
+            }
+            Op::DownstreamPeerCert => text(out, peer(tls).map(PeerCertificate::pem)),
+            Op::DownstreamPeerCertStart => time(out, peer(tls).map(|peer| peer.start)),
+            Op::DownstreamPeerCertEnd => time(out, peer(tls).map(|peer| peer.end)),
             Op::DownstreamPeerIssuer => text(out, peer(tls).map(|peer| peer.issuer.as_str())),
             Op::DownstreamPeerSerial => text(out, peer(tls).map(|peer| peer.serial.as_str())),
             Op::DownstreamPeerFingerprint256 => text(out, peer(tls).map(|peer| peer.fingerprint.as_str())),
+            Op::DownstreamPeerFingerprint1 => text(out, peer(tls).map(|peer| peer.fingerprint_1.as_str())),
             Op::Protocol => text(out, record.protocol.map(portcullis_telemetry::record::Protocol::as_str)),
+            Op::UpstreamProtocol => text(out, self.upstream_protocol()),
             Op::RequestedServerName => text(out, connection.server_name().map(|name| &**name)),
             Op::RouteName => text(out, record.route_name.as_deref()),
             Op::VirtualClusterName => Ok(()),
@@ -143,6 +193,14 @@ impl Facts<'_> {
                 Some(address) => write!(out, "{address}"),
                 None => Ok(()),
             },
+            Op::UpstreamLocalAddressWithoutPort => match record.upstream_local_address {
+                Some(address) => write!(out, "{}", address.ip()),
+                None => Ok(()),
+            },
+            Op::UpstreamLocalPort => match record.upstream_local_address {
+                Some(address) => write!(out, "{}", address.port()),
+                None => Ok(()),
+            },
             Op::BytesReceived => write!(out, "{}", record.bytes_received),
             Op::BytesSent => write!(out, "{}", record.bytes_sent),
             Op::Duration => write!(out, "{}", exchange.record.elapsed().as_millis()),
@@ -150,6 +208,27 @@ impl Facts<'_> {
         };
     }
 }
+
+/// Names of the statuses of gRPC by number.
+const GRPC_STATUSES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
 
 fn long_flags(flags: Flags, out: &mut Vec<u8>) -> std::io::Result<()> {
     if flags.is_empty() {
@@ -166,10 +245,15 @@ fn text(out: &mut Vec<u8>, value: Option<&str>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn peer(
-    tls: Option<&crate::connection::TlsSession>,
-) -> Option<&crate::connection::peer_certificate::PeerCertificate> {
-    tls.and_then(crate::connection::TlsSession::peer)
+fn time(out: &mut Vec<u8>, time: Option<SystemTime>) -> std::io::Result<()> {
+    if let Some(time) = time {
+        Timestamps::default().write(time, out);
+    }
+    Ok(())
+}
+
+fn peer(tls: Option<&TlsSession>) -> Option<&PeerCertificate> {
+    tls.and_then(TlsSession::peer)
 }
 
 fn inet(address: Option<&portcullis_snapshot::cluster::Address>) -> Option<SocketAddr> {

@@ -36,6 +36,8 @@ use prepare::Bounds;
 use replay::Replay;
 use timers::Timers;
 
+pub(crate) use wire::speaks_http2;
+
 /// Dead connections a request may come upon before they count as failures of the upstream.
 const MAX_STALE: u32 = 8;
 

@@ -53,7 +53,7 @@ pub(super) fn h2_request(request: &Request, scheme: &str) -> Option<::http::Requ
 }
 
 /// Whether a cluster is spoken to in HTTP/2 on behalf of a client of this version.
-pub(super) fn speaks_http2(cluster: &Cluster, client: Version) -> bool {
+pub(crate) fn speaks_http2(cluster: &Cluster, client: Version) -> bool {
     match cluster.protocol {
         UpstreamProtocol::Http1 => false,
         UpstreamProtocol::Http2 => true,

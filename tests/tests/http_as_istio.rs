@@ -1,7 +1,7 @@
 //! What clients and upstreams of Istio's gateway are used to, beyond the recorded cases: CORS on every answer behind
 //! a policy, the authority that header operations replace, offers to switch protocols, and heads without a host.
 
-use portcullis_tests::gateway::{Gateway, Setup};
+use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
 use portcullis_tests::http::{gateway, prefix, routes, service};
 use portcullis_tests::raw::{Answer, Raw};
 use portcullis_tests::upstream::{Upstream, ok};
@@ -147,4 +147,65 @@ fn operators_of_header_values() {
         names.map(|name| answer.header(name).unwrap_or("")),
         ["/own", "", "", "0", "200", "-", "0", ""]
     );
+}
+
+/// What this gateway does not have is nothing, and the text around it stays.
+#[test]
+fn operators_without_a_value() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let set = "set: {x-none: 'a%DYNAMIC_METADATA(a:b)%%TRACE_ID%b', x-gone: '%CUSTOM_FLAGS%', x-env: '%ENVIRONMENT(HOME)%', \
+               x-grpc: '%GRPC_STATUS%', x-protocol: '%UPSTREAM_PROTOCOL%', x-query: '%QUERY_PARAMS(ORIG)%'}";
+    let headers = format!("headers: {{response: {{{set}}}}}");
+    let direct =
+        format!("{{match: [{{uri: {{prefix: /own}}}}], directResponse: {{status: 200}}, {headers}}}");
+    let gateway = start(&upstream, &[direct, prefix("/", "app", &headers)]);
+    let names = ["x-none", "x-gone", "x-env", "x-grpc", "x-protocol", "x-query"];
+    let told = |head: &str| {
+        let answer = send(&gateway, head);
+        names.map(|name| answer.header(name).map(str::to_owned)).map(Option::unwrap_or_default)
+    };
+    let own = told("GET /own?a=1 HTTP/1.1\r\nhost: a.test");
+    assert_eq!(own, ["ab", "", "-", "", "", "a=1"]);
+    let call = told("GET /b HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/grpc");
+    // The upstream's answer has no status of gRPC: its 200 is one that nobody knows.
+    assert_eq!(call, ["ab", "", "-", "Unknown", "HTTP/1.1", ""]);
+}
+
+/// Its settings are no HTTP/1, and nothing else follows them.
+#[test]
+fn an_upstream_that_speaks_http2_alone_breaks_the_protocol() {
+    let upstream = Upstream::serve(|_| *b"\0\0\0\x04\0\0\0\0\0");
+    let gateway = start(&upstream, &[prefix("/", "app", "")]);
+    let answer = send(&gateway, "GET / HTTP/1.1\r\nhost: a.test");
+    let body = "upstream connect error or disconnect/reset before headers. reset reason: protocol error";
+    assert_eq!((answer.status, &*answer.text()), (502, body));
+}
+
+/// `:scheme` decides what matches on it and nothing else: a client in clear stays one.
+#[test]
+fn a_client_may_say_another_scheme() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let rules = [
+        "{match: [{scheme: {exact: https}}], directResponse: {status: 205}}".to_owned(),
+        prefix("/", "app", ""),
+    ];
+    let gateway = start(&upstream, &rules);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let exchange = async {
+        let stream = tokio::net::TcpStream::connect(gateway.address(80)).await.expect("connects");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("speaks HTTP/2");
+        tokio::spawn(connection);
+        let mut statuses = Vec::new();
+        for scheme in ["https", "http"] {
+            let request = http::Request::get(format!("{scheme}://a.test/")).body(()).expect("a request");
+            send = send.ready().await.expect("takes a stream");
+            let (response, _) = send.send_request(request, true).expect("is sent");
+            statuses.push(response.await.expect("is answered").status().as_u16());
+        }
+        statuses
+    };
+    let statuses = runtime.block_on(async { tokio::time::timeout(LIMIT, exchange).await });
+    assert_eq!(statuses.expect("in time"), [205, 200]);
+    let told = upstream.await_arrivals(1);
+    assert_eq!(told[0].message.header("x-forwarded-proto"), Some("http"));
 }

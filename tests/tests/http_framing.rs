@@ -71,12 +71,13 @@ fn bad_codings() -> Vec<Refused> {
         refused(post("transfer-encoding: xchunked\r\n", chunks), 501, coding),
         refused(post("transfer-encoding: \"chunked\"\r\n", chunks), 501, coding),
         refused(post("transfer-encoding: identity\r\n", chunks), 501, coding),
+        refused(post("transfer-encoding: identity\r\ncontent-length: 3\r\n", "abc"), 400, both),
         refused(post("transfer-encoding:\r\n", chunks), 501, coding),
         refused(post("transfer-encoding: \u{b}chunked\r\n", chunks), 400, CODEC),
         refused(
             format!("POST /refused HTTP/1.0\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"),
-            501,
-            coding,
+            426,
+            "low_version",
         ),
     ]
 }
@@ -166,7 +167,9 @@ fn missing_hosts() -> Vec<Refused> {
     };
     vec![
         missing("GET /refused HTTP/1.1\r\n\r\n"),
-        missing("GET http:///refused HTTP/1.1\r\nhost: a.test\r\n\r\n"),
+        missing(&get("connection: host\r\n")),
+        refused(get("connection: close, X-Forwarded-For\r\n"), 400, CODEC),
+        refused("GET http:///refused HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, CODEC),
     ]
 }
 

@@ -160,7 +160,8 @@ impl Exchange {
         let (path, query) = portcullis_snapshot::path::split(text(&self.request.target));
         RequestView {
             method: text(&self.request.method),
-            scheme: self.scheme,
+            // A client may say what it likes here, so nothing that protects a route goes by it.
+            scheme: self.request.scheme.unwrap_or(self.scheme),
             authority: text(&self.request.authority),
             path,
             query,

@@ -204,5 +204,11 @@ fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reas
     if headers.iter().any(|field| convert::is_connection_specific(&field.name)) {
         return Err(Reason::PROTOCOL_ERROR);
     }
-    Ok(Request { method, target, authority, version: Version::Http2, headers, has_body, wire, upgrade: None })
+    let scheme = match parts.uri.scheme_str() {
+        Some("http") => Some("http"),
+        Some("https") => Some("https"),
+        _ => None,
+    };
+    let version = Version::Http2;
+    Ok(Request { method, target, authority, scheme, version, headers, has_body, wire, upgrade: None })
 }

@@ -18,6 +18,8 @@ pub(crate) struct Request {
     /// Origin form: path and query. `*` and authority form are refused before.
     pub(crate) target: Bytes,
     pub(crate) authority: Bytes,
+    /// `:scheme`, where the client says one: `http` or `https`. Only matching and redirects go by it.
+    pub(crate) scheme: Option<&'static str>,
     pub(crate) version: Version,
     pub(crate) headers: Headers,
     /// Whether a body follows.

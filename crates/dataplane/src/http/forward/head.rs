@@ -103,12 +103,20 @@ fn poll_h1(
                 let head = head::response(reader.buffer.split_to(end));
                 return Poll::Ready(head.map_err(|_| UpstreamError::Protocol));
             }
-            Ok(None) => {}
-            Err(_) => return Poll::Ready(Err(UpstreamError::Protocol)),
+            Ok(None) if begins_a_head(&reader.buffer) => {}
+            Ok(None) | Err(_) => return Poll::Ready(Err(UpstreamError::Protocol)),
         }
         match ready!(reader.poll_fill(cx)) {
             Ok(0) | Err(_) => return Poll::Ready(Err(UpstreamError::Terminated)),
             Ok(_) => {}
         }
     }
+}
+
+/// Whether a head of HTTP/1 may begin so: an upstream that speaks HTTP/2 alone is known by its first byte, and may send
+/// no line ever.
+fn begins_a_head(buffer: &[u8]) -> bool {
+    const START: &[u8] = b"HTTP/1.";
+    let seen = buffer.len().min(START.len());
+    buffer[..seen] == START[..seen]
 }

@@ -103,6 +103,7 @@ fn copy(exchange: &Exchange, timeout: Option<Duration>) -> Request {
         method: request.method.clone(),
         target: request.target.clone(),
         authority: request.authority.clone(),
+        scheme: request.scheme,
         version: request.version,
         headers,
         has_body: request.has_body,

@@ -287,11 +287,14 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
 }
 
 fn request_framing(headers: &Headers, version: Version) -> Result<Framing, HeadError> {
-    match (transfer_encoding(headers)?, content_length(headers)?) {
-        (true, Some(_)) => Err(HeadError::ContentLengthAndChunked),
+    let length = content_length(headers)?;
+    if length.is_some() && headers.contains("transfer-encoding") {
+        return Err(HeadError::ContentLengthAndChunked);
+    }
+    match (transfer_encoding(headers)?, length) {
         // RFC 9112 §6.1: such a message is not to be trusted.
-        (true, None) if version == Version::Http10 => Err(HeadError::TransferEncoding),
-        (true, None) => Ok(Framing::Chunked),
+        (true, _) if version == Version::Http10 => Err(HeadError::Version),
+        (true, _) => Ok(Framing::Chunked),
         (false, Some(0) | None) => Ok(Framing::Empty),
         (false, Some(length)) => Ok(Framing::Length(length)),
     }
@@ -417,7 +420,11 @@ mod tests {
             ),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n", TransferEncoding),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n", Malformed),
-            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", TransferEncoding),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Version),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: identity\r\n\r\n",
+                ContentLengthAndChunked,
+            ),
         ] {
             assert_eq!(parse(text).map(|_| ()), Err(error), "{text:?}");
         }

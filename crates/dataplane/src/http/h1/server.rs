@@ -186,6 +186,25 @@ fn wants_keep_alive(head: &RequestHead) -> bool {
     keep_alive
 }
 
+/// What `Connection` may not name: upstreams rely on these (CVE-2024-45410).
+const TRUSTED: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"];
+
+/// Whether `Connection` names Host, which is then none.
+///
+/// # Errors
+/// When it names what it may not.
+fn names_host(headers: &Headers) -> Result<bool, HeadError> {
+    let mut host = false;
+    for token in headers.all("connection").flat_map(|value| value.split(|&byte| byte == b',')) {
+        let token = token.trim_ascii();
+        if TRUSTED.iter().any(|name| token.eq_ignore_ascii_case(name)) {
+            return Err(HeadError::Malformed);
+        }
+        host |= token.eq_ignore_ascii_case(b"host");
+    }
+    Ok(host)
+}
+
 /// Checks what the grammar leaves open and settles authority, target and upgrade.
 fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientError> {
     let RequestHead { method, target, version, mut headers, framing, wire } = head;
@@ -194,6 +213,7 @@ fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientE
         return Err(ClientError::Head(HeadError::Malformed));
     }
     headers.remove("host");
+    let host = if names_host(&headers)? { None } else { host };
     if &method[..] == b"CONNECT" {
         // Its target is a host and port (RFC 9112 §3.2.3).
         let malformed = target.first() == Some(&b'/');
@@ -216,7 +236,8 @@ fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientE
     }
     let upgrade = upgrade::requested(&mut headers, framing)?;
     let has_body = framing != Framing::Empty || upgrade.is_some();
-    Ok((Request { method, target, authority, version, headers, has_body, wire, upgrade }, framing))
+    let scheme = None;
+    Ok((Request { method, target, authority, scheme, version, headers, has_body, wire, upgrade }, framing))
 }
 
 /// Authority and origin form of an absolute-form target (RFC 9112 §3.2.2); its authority replaces
@@ -234,7 +255,7 @@ fn absolute(target: &Bytes) -> Result<Option<Absolute>, ClientError> {
     let end = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let end = end.map_or(target.len(), |length| start + length);
     if end == start {
-        return Err(ClientError::MissingHost);
+        return Err(ClientError::Head(HeadError::Malformed));
     }
     let rest = match target.get(end) {
         None => Bytes::from_static(b"/"),

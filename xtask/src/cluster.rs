@@ -6,11 +6,12 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use crate::process::{cargo, find, loud, run_lines, run_quietly, step};
+use crate::process::{cargo, find, loud, run_quietly, step};
 use crate::setup::Parts;
 use crate::tally::Tally;
+use crate::test::count;
 use crate::workspace::root;
 
 /// Where endpoints are, and what tells the tests.
@@ -36,16 +37,7 @@ pub(crate) fn test(filters: &[String], parts: &Parts) -> Result<Tally> {
     command.args(["test", "--offline", "--package", "portcullis-tests", "--test", "cluster", "--"]);
     command.args(filters).current_dir(root()).env(TOLD, ADDRESS);
     parts.tell(&mut command);
-    let mut tally = Tally::default();
-    let status = run_lines(&mut command, |line| {
-        if let Some(counted) = Tally::of_libtest(line) {
-            tally += counted;
-        }
-    })?;
-    if !status.success() && tally.failed == 0 {
-        bail!("the tests ended with {status} before they could count a failure");
-    }
-    Ok(tally)
+    count(&mut command)
 }
 
 /// `unshare` with a network of its own, as root or as a user who becomes it there.

@@ -1,6 +1,7 @@
 //! `test`: install what is missing, then every kind of test, then one line that counts them all.
 
 use std::env;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
@@ -64,8 +65,13 @@ fn cargo_test(filters: &[String], parts: &Parts) -> Result<Tally> {
     if env::var_os(SEED).is_none() {
         command.env(SEED, FIXED_SEED);
     }
+    count(&mut command)
+}
+
+/// Runs `cargo test` and counts what it says.
+pub(crate) fn count(command: &mut Command) -> Result<Tally> {
     let mut tally = Tally::default();
-    let status = run_lines(&mut command, |line| {
+    let status = run_lines(command, |line| {
         if let Some(counted) = Tally::of_libtest(line) {
             tally += counted;
         }

@@ -16,6 +16,7 @@ use portcullis_snapshot::action::{Action, CorsPolicy, Fault, HeaderOps};
 use portcullis_snapshot::matcher::{PathMatch, RouteMatcher};
 use portcullis_snapshot::route::{Origin, RuleList, WhyLeftOut};
 
+pub(crate) use self::fault::GRPC_STATUSES;
 use crate::binding::Bound;
 use crate::clusters::Clusters;
 use crate::delegate::Rule;

@@ -11,6 +11,7 @@ use portcullis_api::wire::{Percent, StringMatch};
 use super::virtual_service::{Whole, destination, expression, is_claim, total_weight, weight, where_from};
 use super::{MILLISECOND, Review, Verdict, fault, header_value, member, names, port, regex};
 use crate::diagnostic::Code;
+use crate::http_route::GRPC_STATUSES;
 
 /// A body beyond this many bytes is refused; Istio keeps it in every copy of the configuration.
 const LARGEST_BODY: usize = 1 << 20;
@@ -36,27 +37,6 @@ const RETRY_ON: [&str; 16] = [
     "internal",
     "resource-exhausted",
     "unavailable",
-];
-
-/// `grpc.SupportedGRPCStatus`.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
 ];
 
 /// Methods that may be allowed to other origins.
@@ -331,7 +311,7 @@ fn of_fault(fault: &HttpFaultInjection, review: &mut Review<'_, '_>) {
 fn of_abort(abort: &Abort, review: &mut Review<'_, '_>) {
     share(abort.percentage, review);
     if let Some(status) = &abort.grpc_status {
-        if !GRPC.contains(&status.as_str()) {
+        if !GRPC_STATUSES.contains(&status.as_str()) {
             review.refuse(
                 "grpcStatus",
                 format!("{status:?} is no gRPC status"),

@@ -9,8 +9,8 @@ use portcullis_snapshot::action::{Abort, Fault, Percentage};
 
 use crate::diagnostic::{Code, Reporter};
 
-/// gRPC status codes by name; the position is the code.
-const GRPC_STATUSES: [&str; 17] = [
+/// gRPC status codes by name (Istio's `grpc.SupportedGRPCStatus`); the position is the code.
+pub(crate) const GRPC_STATUSES: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",

@@ -2,7 +2,7 @@
 //! a policy, the authority that header operations replace, offers to switch protocols, and heads without a host.
 
 use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
-use portcullis_tests::http::{gateway, prefix, routes, service};
+use portcullis_tests::http::{gateway, prefix, routes, service, to};
 use portcullis_tests::raw::{Answer, Raw};
 use portcullis_tests::upstream::{Upstream, ok};
 
@@ -208,4 +208,28 @@ fn a_client_may_say_another_scheme() {
     assert_eq!(statuses.expect("in time"), [205, 200]);
     let told = upstream.await_arrivals(1);
     assert_eq!(told[0].message.header("x-forwarded-proto"), Some("http"));
+}
+
+/// An upgrade is HTTP/1.1's, whatever the service is declared as.
+#[test]
+fn a_websocket_to_an_http2_service_goes_over_http1() {
+    let upstream = Upstream::script(|mut conn| {
+        if conn.request().is_some_and(|request| request.header("upgrade") == Some("websocket")) {
+            conn.raw.send(
+                "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhello",
+            );
+        }
+    });
+    let objects = gateway()
+        + &routes("app", &["*"], &[to("app", "")])
+        + &service("app", "http2", &[upstream.address()]);
+    let gateway = Setup::new(objects, &[80]).start();
+    let mut client = Raw::connect(gateway.address(80));
+    client.send(
+        "GET /chat HTTP/1.1\r\nhost: a.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let head = client.head().unwrap_or_default();
+    assert_eq!(head.line, "HTTP/1.1 101 Switching Protocols");
+    assert_eq!(client.exactly(5), b"hello");
 }

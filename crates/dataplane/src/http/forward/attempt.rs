@@ -132,7 +132,10 @@ impl Attempt<'_> {
         timers: &mut Timers,
     ) -> Result<(Lease, Permit), Event> {
         let cluster = self.upstream.cluster();
-        let http2 = wire::speaks_http2(&cluster, exchange.request.version);
+        // An upgrade is HTTP/1.1's. Over HTTP/2 it would be a CONNECT that few servers take (RFC 8441), and without it
+        // a plain request that nobody meant.
+        let http2 =
+            wire::speaks_http2(&cluster, exchange.request.version) && exchange.request.upgrade.is_none();
         let host = prepare::server_name(&exchange.request);
         let address = &pending.endpoint().address;
         timers.queued();

@@ -15,7 +15,7 @@ use portcullis_tests::upstream::{Upstream, ok};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::{api_server, await_answer, follow, watches};
+use crate::{api_server, await_answer, await_watches, follow};
 
 /// Asks over TLS; none while the handshake fails. Trusts `authority` alone, and so tells which certificate is served.
 fn over_tls(gateway: &Gateway, authority: &Authority) -> Option<String> {
@@ -39,7 +39,7 @@ fn what_is_applied_is_served_and_what_is_deleted_is_not() {
     let (one, two) = (Upstream::serve_on(address, |_| ok("one")), Upstream::serve_on(address, |_| ok("two")));
     // The kinds are not installed yet.
     let gateway = follow(&cluster.account(), &[80, 443]);
-    assert_eq!(watches(&gateway, "not_installed"), 5.0);
+    await_watches(&gateway, "not_installed", 5.0);
     cluster.install_crds();
     gateway.await_samples("the kinds are picked up", |samples| {
         samples.sum("portcullis_cluster_watches", &[("state", "following")]) == 10.0
@@ -81,7 +81,7 @@ fn rights_that_come_late_are_made_use_of() {
     cluster.delete("ClusterRoleBinding", "", "portcullis");
     // Refusals are doubted for a while, and then told.
     let gateway = follow(&kubeconfig, &[80]);
-    assert_eq!(watches(&gateway, "forbidden"), 8.0);
+    await_watches(&gateway, "forbidden", 8.0);
     assert!(gateway.page("Admin", "/diagnostics").text().contains("WatchForbidden"));
     cluster.account();
     await_answer("the route is live", &gateway, "a.test", |answer| answer.text() == "app");
@@ -126,7 +126,8 @@ spec: {serviceAccountName: portcullis, containers: [{name: gateway, image: portc
     let arguments = ["--kubernetes", "--watch-namespace", "default", "--pod", "edge-1"];
     let setup = Setup::new("", &[80]).arguments(&arguments).variable("KUBECONFIG", &kubeconfig);
     let gateway = setup.start();
-    assert_eq!((watches(&gateway, "forbidden"), watches(&gateway, "following")), (0.0, 18.0));
+    await_watches(&gateway, "following", 18.0);
+    await_watches(&gateway, "forbidden", 0.0);
     await_answer("the route is live", &gateway, "a.test", |answer| answer.text() == "app");
     let all = gateway.page("Admin", "/config_dump").text();
     assert!(all.contains("app.default.svc.cluster.local") && !all.contains("b.test"), "{all}");

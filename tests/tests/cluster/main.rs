@@ -41,7 +41,9 @@ fn await_answer(what: &str, gateway: &Gateway, host: &str, wanted: impl Fn(&Answ
     found.unwrap_or_else(|| panic!("{what}: {last:?}\n{}", gateway.errors()))
 }
 
-/// Watches in a state.
-fn watches(gateway: &Gateway, state: &str) -> f64 {
-    gateway.samples().sum("portcullis_cluster_watches", &[("state", state)])
+/// Waits until so many watches are in a state.
+fn await_watches(gateway: &Gateway, state: &str, count: f64) {
+    gateway.await_samples(&format!("{count} watches {state}"), |samples| {
+        samples.sum("portcullis_cluster_watches", &[("state", state)]) == count
+    });
 }

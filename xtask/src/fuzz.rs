@@ -111,9 +111,17 @@ fn host() -> Result<String> {
     Ok(host.context("rustc does not name its host")?.to_owned())
 }
 
+/// The target whose seeds and dictionary serve `target`, too: both read the same texts.
+fn language(target: &str) -> &str {
+    match target {
+        "compile_yaml" => "load_yaml",
+        target => target,
+    }
+}
+
 fn run_target(built: &Path, target: &str, options: &Options) -> Result<()> {
     let learned = built.join("../../corpus").join(target);
-    let seeds = root().join("fuzz/seeds").join(target);
+    let seeds = root().join("fuzz/seeds").join(language(target));
     let artifacts = root().join("fuzz/artifacts").join(target);
     for folder in [&learned, &seeds, &artifacts] {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -127,7 +135,7 @@ fn run_target(built: &Path, target: &str, options: &Options) -> Result<()> {
         format!("-artifact_prefix={}/", artifacts.display()),
         "-print_final_stats=1".to_owned(),
     ]);
-    let dictionary = root().join(format!("fuzz/dictionaries/{target}.dict"));
+    let dictionary = root().join(format!("fuzz/dictionaries/{}.dict", language(target)));
     if dictionary.exists() {
         command.arg(format!("-dict={}", dictionary.display()));
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use portcullis_api::DestinationRule;
 use portcullis_api::networking::{
-    ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, OutlierDetection, PortTrafficPolicy, TcpSettings,
-    TrafficPolicy, TunnelSettings,
+    ClientTlsSettings, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, LoadBalancerSettings,
+    OutlierDetection, PortTrafficPolicy, TcpSettings, TrafficPolicy, TunnelSettings,
 };
 
 use super::names::{self, Exporter};
@@ -66,18 +66,11 @@ fn of_policy(policy: &TrafficPolicy, namespace: &str, review: &mut Review<'_, '_
     if policy.tunnel.is_some() && policy.proxy_protocol.is_some() {
         return review.refuse("", "tunnel and proxyProtocol exclude each other", "keep one of them");
     }
-    if let Some(outlier) = &policy.outlier_detection {
-        of_outlier(outlier, &mut review.at("outlierDetection"));
-    }
-    if let Some(pool) = &policy.connection_pool {
-        of_pool(pool, &mut review.at("connectionPool"));
-    }
-    if let Some(balancer) = &policy.load_balancer {
-        load_balancer::review(balancer, policy.outlier_detection.is_some(), &mut review.at("loadBalancer"));
-    }
-    if let Some(tls) = &policy.tls {
-        client_tls::review(tls, namespace, &mut review.at("tls"));
-    }
+    of_parts(
+        (&policy.outlier_detection, &policy.connection_pool, &policy.load_balancer, &policy.tls),
+        namespace,
+        review,
+    );
     for (index, policy) in policy.port_level_settings.iter().enumerate() {
         of_port(policy, namespace, &mut review.at(format_args!("portLevelSettings[{index}]")));
     }
@@ -95,16 +88,32 @@ fn of_port(policy: &PortTrafficPolicy, namespace: &str, review: &mut Review<'_, 
         return review.refuse("", "says nothing about the port", "set one of its fields, or remove it");
     }
     let mut review = review.at("").silent();
-    if let Some(outlier) = &policy.outlier_detection {
+    of_parts(
+        (&policy.outlier_detection, &policy.connection_pool, &policy.load_balancer, &policy.tls),
+        namespace,
+        &mut review,
+    );
+}
+
+/// What policies have in common, for all ports or for one.
+type Parts<'p> = (
+    &'p Option<OutlierDetection>,
+    &'p Option<ConnectionPoolSettings>,
+    &'p Option<LoadBalancerSettings>,
+    &'p Option<ClientTlsSettings>,
+);
+
+fn of_parts((outlier, pool, balancer, tls): Parts<'_>, namespace: &str, review: &mut Review<'_, '_>) {
+    if let Some(outlier) = outlier {
         of_outlier(outlier, &mut review.at("outlierDetection"));
     }
-    if let Some(pool) = &policy.connection_pool {
+    if let Some(pool) = pool {
         of_pool(pool, &mut review.at("connectionPool"));
     }
-    if let Some(balancer) = &policy.load_balancer {
-        load_balancer::review(balancer, policy.outlier_detection.is_some(), &mut review.at("loadBalancer"));
+    if let Some(balancer) = balancer {
+        load_balancer::review(balancer, outlier.is_some(), &mut review.at("loadBalancer"));
     }
-    if let Some(tls) = &policy.tls {
+    if let Some(tls) = tls {
         client_tls::review(tls, namespace, &mut review.at("tls"));
     }
 }

@@ -8,10 +8,11 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::libtest;
 use crate::process::{cargo, find, loud, run_quietly, step};
 use crate::setup::Parts;
 use crate::tally::Tally;
-use crate::test::count;
+use crate::test::words;
 use crate::workspace::root;
 
 /// Where endpoints are, and what tells the tests.
@@ -32,12 +33,15 @@ pub(crate) fn test(filters: &[String], parts: &Parts) -> Result<Tally> {
         loud("no network namespace can be made here: tests against a cluster are skipped");
         return Ok(Tally::default());
     }
-    let mut command = namespace();
-    command.args(["sh", "-c", INSIDE, ADDRESS]).arg(cargo().get_program());
-    command.args(["test", "--offline", "--package", "portcullis-tests", "--test", "cluster", "--"]);
-    command.args(filters).current_dir(root()).env(TOLD, ADDRESS);
-    parts.tell(&mut command);
-    count(&mut command)
+    let command = |arguments: &[&str]| {
+        let mut command = namespace();
+        command.args(["sh", "-c", INSIDE, ADDRESS]).arg(cargo().get_program());
+        command.args(["test", "--offline", "--package", "portcullis-tests", "--test", "cluster", "--"]);
+        command.args(arguments).current_dir(root()).env(TOLD, ADDRESS);
+        parts.tell(&mut command);
+        command
+    };
+    libtest::run(command, &words(filters))
 }
 
 /// `unshare` with a network of its own, as root or as a user who becomes it there.

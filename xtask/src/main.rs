@@ -11,6 +11,7 @@ mod conformance;
 mod deps;
 mod fuzz;
 mod h2spec;
+mod libtest;
 mod process;
 mod setup;
 mod tally;

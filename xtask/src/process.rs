@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -13,9 +14,23 @@ pub(crate) fn step(text: &str) {
     println!("==> {text}");
 }
 
-/// Prints a line that nobody should overlook.
+/// Prints a line that nobody should overlook, now and once more at the end ([`repeat_loud`]).
 pub(crate) fn loud(text: &str) {
     println!("!!! {text}");
+    said().push(text.to_owned());
+}
+
+/// Prints again every line that nobody should overlook: much may have been printed since.
+pub(crate) fn repeat_loud() {
+    for text in said().drain(..) {
+        println!("!!! {text}");
+    }
+}
+
+/// What was printed loudly so far.
+fn said() -> MutexGuard<'static, Vec<String>> {
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs `command` with its output going straight to the terminal; a status other than 0 is an error.

@@ -1,15 +1,14 @@
 //! `test`: install what is missing, then every kind of test, then one line that counts them all.
 
 use std::env;
-use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::process::{cargo, loud, run, run_lines, step};
+use crate::process::{cargo, loud, repeat_loud, run, step};
 use crate::setup::{self, Parts};
 use crate::tally::Tally;
 use crate::workspace::root;
-use crate::{cluster, conformance, fuzz, h2spec};
+use crate::{cluster, conformance, fuzz, h2spec, libtest};
 
 /// Where proptest takes its seed from.
 const SEED: &str = "PROPTEST_RNG_SEED";
@@ -28,7 +27,9 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
         add(&mut tally, "h2spec", h2spec::run_suite());
         add(&mut tally, "fuzz targets", fuzz::run_targets(&fuzz::Options::short()));
     }
-    println!("\n{tally}");
+    println!();
+    repeat_loud();
+    println!("{tally}");
     if tally.failed > 0 {
         bail!("{} tests failed", tally.failed);
     }
@@ -56,28 +57,19 @@ fn add(total: &mut Tally, name: &str, counted: Result<Tally>) {
 
 fn cargo_test(filters: &[String], parts: &Parts) -> Result<Tally> {
     step("cargo test");
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(root());
-    if !filters.is_empty() {
-        command.arg("--").args(filters);
-    }
-    parts.tell(&mut command);
-    if env::var_os(SEED).is_none() {
-        command.env(SEED, FIXED_SEED);
-    }
-    count(&mut command)
+    let command = |arguments: &[&str]| {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(arguments).current_dir(root());
+        parts.tell(&mut command);
+        if env::var_os(SEED).is_none() {
+            command.env(SEED, FIXED_SEED);
+        }
+        command
+    };
+    libtest::run(command, &words(filters))
 }
 
-/// Runs `cargo test` and counts what it says.
-pub(crate) fn count(command: &mut Command) -> Result<Tally> {
-    let mut tally = Tally::default();
-    let status = run_lines(command, |line| {
-        if let Some(counted) = Tally::of_libtest(line) {
-            tally += counted;
-        }
-    })?;
-    if !status.success() && tally.failed == 0 {
-        bail!("cargo test ended with {status} before it could count a failure");
-    }
-    Ok(tally)
+/// The filters as arguments of a test program.
+pub(crate) fn words(filters: &[String]) -> Vec<&str> {
+    filters.iter().map(String::as_str).collect()
 }

@@ -183,8 +183,13 @@ impl Gateway {
     pub fn apply(&self, name: &str, yaml: &str) {
         let before = self.generation();
         self.write(name, yaml);
-        let newer = || (self.generation() > before).then_some(());
-        poll(Instant::now() + LIMIT, newer).expect("a written file makes a new configuration");
+        self.await_newer(before);
+    }
+
+    /// Waits until a configuration later than number `generation` is in force on every worker.
+    pub fn await_newer(&self, generation: u64) {
+        let newer = || (self.generation() > generation).then_some(());
+        poll(Instant::now() + LIMIT, newer).expect("a new configuration");
     }
 
     /// Writes a file of the configuration without waiting.

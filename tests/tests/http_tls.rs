@@ -133,7 +133,7 @@ fn certificates_in_files_are_followed() {
         (certificate_of(&a) == new.certificate_der && b.is_ok()).then_some(())
     });
     assert!(renewed.is_some(), "the new files are in use");
-    assert!(gateway.generation() > generation);
+    gateway.await_newer(generation);
     assert_eq!(before.get("/", "a.test").status, 200);
 }
 

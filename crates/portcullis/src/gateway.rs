@@ -172,11 +172,11 @@ fn count_panics(metrics: &Arc<Metrics>) {
     }));
 }
 
-/// Certificates and generation follow each publication.
+/// Certificates and the time follow each publication.
 fn tell_metrics(publisher: &mut Publisher, metrics: &Arc<Metrics>) {
     let process = Arc::clone(metrics.process());
     publisher.on_publish(Box::new(move |snapshot| {
-        process.config_published(snapshot.generation, SystemTime::now());
+        process.config_published(SystemTime::now());
         let expiry = |certificate: &portcullis_snapshot::tls::CertificateInfo| CertificateExpiry {
             secret: Arc::clone(&certificate.source),
             serial: certificate.serial.clone(),

@@ -9,7 +9,7 @@
 //! | family | type | meaning |
 //! |---|---|---|
 //! | `portcullis_build_info{version}` | gauge | always 1 |
-//! | `portcullis_config_generation` | gauge | number of the configuration in force |
+//! | `portcullis_config_generation` | gauge | number of the configuration in force on every worker |
 //! | `portcullis_config_last_publish_timestamp_seconds` | gauge | when it came into force, Unix time |
 //! | `portcullis_config_age_seconds` | gauge | time since then |
 //! | `portcullis_cluster_watches{state}` | gauge | watches of a Kubernetes cluster: `awaited`, `following`, `failing`, `not_installed`, `forbidden` |

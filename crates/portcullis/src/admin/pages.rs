@@ -58,6 +58,7 @@ impl Admin {
     /// Every metric in Prometheus' text format.
     pub(super) fn prometheus(&self) -> Answer {
         let mut out = String::new();
+        self.metrics.process().config_applied(self.life.dataplane().applied_generation);
         self.metrics.render(SystemTime::now(), &mut out);
         with_type(StatusCode::OK, metrics::CONTENT_TYPE, out)
     }

@@ -148,10 +148,14 @@ impl Process {
         self.drops[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A configuration came into force.
-    pub fn config_published(&self, generation: u64, at: SystemTime) {
-        self.generation.store(generation, Ordering::Relaxed);
+    /// A configuration was published.
+    pub fn config_published(&self, at: SystemTime) {
         self.published.store(unix_millis(at), Ordering::Relaxed);
+    }
+
+    /// Every worker serves by this configuration, or by a newer one.
+    pub fn config_applied(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
     }
 
     /// Replaces the findings shown.
@@ -201,7 +205,12 @@ impl Process {
 
     fn render_config(&self, now: SystemTime, out: &mut String) {
         let generation = self.generation.load(Ordering::Relaxed);
-        gauge("portcullis_config_generation", "Number of the configuration in force.", generation, out);
+        gauge(
+            "portcullis_config_generation",
+            "Number of the configuration in force on every worker.",
+            generation,
+            out,
+        );
         let published = self.published.load(Ordering::Relaxed);
         if published == 0 {
             return;

@@ -237,7 +237,8 @@ fn our_own_families() {
     shard.dropped(DropReason::NoFilterChain);
     let process = metrics.process();
     process.dropped(DropReason::LogLinesDropped, 40);
-    process.config_published(7, UNIX_EPOCH + Duration::from_millis(1_785_585_590_000));
+    process.config_applied(7);
+    process.config_published(UNIX_EPOCH + Duration::from_millis(1_785_585_590_000));
     process.set_watches(vec![("following", 9), ("failing", 1)]);
     process.set_diagnostics(vec![DiagnosticCount {
         code: "IST0101".into(),
@@ -288,7 +289,7 @@ portcullis_upstream_requests_pending{{cluster="outbound|80||a"}} 1
 # HELP portcullis_build_info Version of the gateway; always 1.
 # TYPE portcullis_build_info gauge
 portcullis_build_info{{version="1.2.3"}} 1
-# HELP portcullis_config_generation Number of the configuration in force.
+# HELP portcullis_config_generation Number of the configuration in force on every worker.
 # TYPE portcullis_config_generation gauge
 portcullis_config_generation 7
 # HELP portcullis_config_last_publish_timestamp_seconds When the configuration in force was published, in Unix time.

@@ -1,7 +1,8 @@
 //! Settings of the mesh that clients and upstreams can see: headers the gateway adds (`proxyHeaders`), and bounds on
 //! clients (`connectionSettings`).
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::gateway::{Gateway, Setup};
@@ -67,6 +68,48 @@ fn headers_are_added_as_the_mesh_says() {
     assert_ne!(seen.header("x-request-id"), Some("mine"));
     // What the gateway answers by itself goes by the same name.
     assert_eq!(Raw::connect(gateway.address(80)).get("/%00", "a.test").header("server"), Some("edge"));
+}
+
+/// As seen of Istio's gateway: the first spelling of a name is the one for all its fields, also for one that the gateway
+/// sets in place of the peer's; what only the gateway says stays in lower case.
+#[test]
+fn header_names_go_on_as_they_were_written() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let upstream = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+        while !seen.ends_with(b"0\r\n\r\n") {
+            let length = stream.read(&mut piece).unwrap();
+            assert!(length > 0, "ends with a chunk of nothing");
+            seen.extend_from_slice(&piece[..length]);
+        }
+        let fields = "X-Up-Case: yes\r\nServer: mine\r\nConnection: Keep-Alive\r\nContent-LENGTH: 4";
+        stream.write_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nfine").as_bytes()).unwrap();
+        String::from_utf8(seen).unwrap()
+    });
+    let config = mesh("proxyHeaders: {preserveHttp1HeaderCase: true}");
+    let gateway = Setup::new(site(address, "timeout: 10s") + &config, &[80]).start();
+    let mut client = Raw::connect(gateway.address(80));
+    client.send(
+        "POST /a HTTP/1.1\r\nHOST: a.test\r\nX-AbC: One\r\nx-abc: two\r\nX-Request-ID: me\r\nplain: p\r\n\
+         Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    );
+    let answer = String::from_utf8(client.rest()).unwrap();
+    let seen = upstream.join().unwrap();
+    for (text, lines) in [
+        (
+            &answer,
+            ["X-Up-Case: yes", "Server: istio-envoy", "Content-LENGTH: 4", "Connection: close"].as_slice(),
+        ),
+        (&seen, &["HOST: a.test", "X-AbC: One", "X-AbC: two", "plain: p", "Transfer-Encoding: chunked"]),
+    ] {
+        for line in lines {
+            assert!(text.contains(&format!("\r\n{line}\r\n")), "{line}: {text}");
+        }
+    }
+    assert!(answer.contains("\r\nx-envoy-upstream-service-time: "), "{answer}");
+    assert!(seen.contains("\r\nX-Request-ID: ") && seen.contains("\r\nx-forwarded-for: "), "{seen}");
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn of_mesh(mesh: &MeshConfig) -> Settings {
     let defaults = Settings::default();
     let config = mesh.default_config.as_ref();
     let topology = config.and_then(|config| config.gateway_topology.as_ref());
+    let headers = config.and_then(|config| config.proxy_headers.as_ref());
     let client_cert = topology.and_then(|topology| topology.forward_client_cert_details);
     let bounds = config.and_then(|config| config.connection_settings.as_ref()).map(connections::effective);
     let level = mesh.path_normalization.as_ref().and_then(|normalization| normalization.normalization);
@@ -79,9 +80,8 @@ fn of_mesh(mesh: &MeshConfig) -> Settings {
             .unwrap_or(defaults.trusted_proxies),
         forward_client_cert: client_cert.map_or(defaults.forward_client_cert, forward_client_cert),
         http10: defaults.http10,
-        own_headers: config
-            .and_then(|config| config.proxy_headers.as_ref())
-            .map_or(defaults.own_headers, own_headers::own_headers),
+        own_headers: headers.map_or(defaults.own_headers, own_headers::own_headers),
+        header_case: headers.is_some_and(|headers| headers.preserve_http1_header_case == Some(true)),
         connections: bounds.as_deref().map_or(defaults.connections, connections::limits),
         escaped_slashes: paths.escaped_slashes,
         merge_slashes_alone: paths.merge_slashes_alone,

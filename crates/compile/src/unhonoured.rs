@@ -1,31 +1,17 @@
-//! Fields that are there and have no effect yet: each is named, so that nobody relies on it.
+//! What is there and has no effect yet, kinds above all: each is named, so that nobody relies on it.
 
 use std::sync::Arc;
 
-use portcullis_api::mesh::MeshConfig;
 use portcullis_api::networking::TrafficPolicy;
 use portcullis_api::{DestinationRule, Kind, ObjectRef};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
 use crate::objects::Objects;
 
-/// A field of `T`, by its path, and whether it is there.
-type Check<T> = (&'static str, fn(&T) -> bool);
-
 /// Reports every field of `objects` that is accepted but not honoured yet.
 pub(crate) fn report(objects: &Objects, diagnostics: &mut Diagnostics) {
     for rule in objects.destination_rules.values() {
         of_destination_rule(rule, diagnostics);
-    }
-    if let Some(mesh) = crate::settings::mesh(objects) {
-        let subject = Subject::new(Kind::MeshConfig, mesh);
-        run(MESH, &mesh.spec, &mut Reporter::new(diagnostics, subject, ""));
-    }
-}
-
-fn run<T>(checks: &[Check<T>], value: &T, reporter: &mut Reporter<'_, '_>) {
-    for (field, _) in checks.iter().filter(|(_, present)| present(value)) {
-        reporter.report(Code::FieldNotHonoured, field, "is accepted but not honoured yet", "");
     }
 }
 
@@ -52,12 +38,6 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
         reporter.report(Code::FieldNotHonoured, "retryBudget", message, "add connectionPool: {http: {}}");
     }
 }
-
-/// At the top of a mesh configuration.
-const MESH: &[Check<MeshConfig>] = &[("defaultConfig.proxyHeaders.preserveHttp1HeaderCase", |mesh| {
-    let headers = mesh.default_config.as_ref().and_then(|config| config.proxy_headers.as_ref());
-    headers.is_some_and(|headers| headers.preserve_http1_header_case == Some(true))
-})];
 
 /// Reports objects of kinds that Istio's gateway obeys and this one does not yet. Policies are errors: what
 /// they refuse is served.
@@ -98,22 +78,12 @@ pub(crate) fn report_kinds(objects: &Objects, diagnostics: &mut Diagnostics) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::honoured::{Honoured, honoured_fields};
 
+    /// A field that has no effect yet needs a look for it, above, that names it to whoever sets it.
     #[test]
-    fn every_field_without_effect_is_looked_for() {
-        let mut looked_for: Vec<String> = Vec::new();
-        looked_for.extend(MESH.iter().map(|(name, _)| format!("MeshConfig {name}")));
-        for (kind, path, state) in honoured_fields() {
-            if *state != Honoured::No {
-                continue;
-            }
-            let name = format!("{} {path}", kind.name());
-            let found = looked_for.iter().any(|known| {
-                name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-            });
-            assert!(found, "nothing looks for {name}");
-        }
+    fn no_field_is_accepted_without_effect() {
+        let silent: Vec<_> = honoured_fields().iter().filter(|(.., state)| *state == Honoured::No).collect();
+        assert!(silent.is_empty(), "{silent:?}");
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use portcullis_snapshot::listener::{ChainService, ChainTls, ListenerKey};
 use portcullis_snapshot::{FilterChain, Listener};
 use tokio::net::TcpStream;
@@ -37,11 +37,12 @@ pub(crate) struct Connection {
     pub(crate) started_at: Instant,
     /// Whether the gateway was draining already when it accepted the connection.
     late: bool,
+    peer_ip: OnceCell<Bytes>,
     scope: RefCell<Scope>,
     _open: OpenConnection,
 }
 
-/// What bounds a client's connection.
+/// What bounds a client's connection, and what else is settled before a request is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// Without a request.
@@ -52,6 +53,8 @@ pub(crate) struct Bounds {
     pub(crate) takes_requests_until: Option<Instant>,
     /// When it is closed between requests, idle or not.
     pub(crate) ends_idle_at: Option<Instant>,
+    /// Whether header names go on as the client writes them.
+    pub(crate) keeps_case: bool,
 }
 
 impl Bounds {
@@ -209,6 +212,7 @@ impl Accepted {
             tls,
             started: self.started,
             started_at: self.started_at,
+            peer_ip: OnceCell::new(),
             scope: RefCell::new(Scope { pinned: self.pinned, chain }),
             _open: self.open,
         }
@@ -243,6 +247,11 @@ impl Connection {
         scope.clone()
     }
 
+    /// The client's address as text, without its port: each of its requests carries it on.
+    pub(crate) fn peer_ip_text(&self) -> &Bytes {
+        self.peer_ip.get_or_init(|| self.peer.ip().to_string().into())
+    }
+
     /// Snapshot and chain it was sorted by, which it gives up: for a connection that asks for nothing any more,
     /// and would keep them for as long as it lives.
     pub(crate) fn let_go(&self) -> Scope {
@@ -260,6 +269,7 @@ impl Connection {
             head: said.head.unwrap_or(own.header_timeout),
             takes_requests_until: life,
             ends_idle_at: life.map(|end| end + said.drain.unwrap_or(DRAIN)),
+            keeps_case: pinned.snapshot.settings.header_case,
         }
     }
 

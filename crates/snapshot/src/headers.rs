@@ -1,7 +1,8 @@
 //! An ordered list of header fields, as they travel.
 //!
 //! A flat list beats a hash map here: messages carry some ten to twenty fields, each is looked at a
-//! few times, and their order is kept on the way through. Names are always lower case.
+//! few times, and their order is kept on the way through. Names are always lower case; how a peer wrote them can be
+//! kept beside them.
 
 use bytes::Bytes;
 
@@ -18,13 +19,15 @@ pub struct Header {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     fields: Vec<Header>,
+    /// Names as the peer wrote them. It outlives the fields: one that is set again is written so too.
+    spellings: Option<Box<[Bytes]>>,
 }
 
 impl Headers {
     /// An empty list with room for `capacity` fields.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { fields: Vec::with_capacity(capacity) }
+        Self { fields: Vec::with_capacity(capacity), spellings: None }
     }
 
     /// Number of field lines.
@@ -112,6 +115,21 @@ impl Headers {
     /// Keeps the fields for which `keep` says so.
     pub fn retain(&mut self, keep: impl FnMut(&Header) -> bool) {
         self.fields.retain(keep);
+    }
+
+    /// Has names written as in `spellings` from now on, wherever case means something (HTTP/1).
+    pub fn spell_as(&mut self, spellings: Vec<Bytes>) {
+        self.spellings = Some(spellings.into()).filter(|spellings: &Box<[Bytes]>| !spellings.is_empty());
+    }
+
+    /// How `name` (lower case) is written: as in the first spelling of it, else as it is.
+    #[must_use]
+    pub fn spelled<'a>(&'a self, name: &'a [u8]) -> &'a [u8] {
+        let Some(spellings) = &self.spellings else { return name };
+        spellings
+            .iter()
+            .find(|spelling| spelling.eq_ignore_ascii_case(name))
+            .map_or(name, |spelling| spelling)
     }
 
     /// Forgets every field, keeping the memory.

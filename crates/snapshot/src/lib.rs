@@ -35,7 +35,7 @@ pub use settings::Settings;
 /// A fast, non-cryptographic map for keys that come from our own configuration.
 ///
 /// Keys looked up in it may come from peers; foldhash's per-map seed keeps a peer from choosing
-/// collisions, and a peer cannot insert.
+/// collisions, and all that a peer can insert is its own address.
 pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// One complete, immutable state of the gateway.

@@ -17,6 +17,9 @@ pub struct Settings {
     pub http10: bool,
     /// Which headers the gateway adds (`proxyHeaders`).
     pub own_headers: OwnHeaders,
+    /// Whether HTTP/1 header names go on as the peer wrote them (`proxyHeaders.preserveHttp1HeaderCase`), not in lower
+    /// case.
+    pub header_case: bool,
     /// Bounds on clients (`connectionSettings`).
     pub connections: ConnectionLimits,
     /// What becomes of `%2F` and `%5C` before the path is normalised.
@@ -33,6 +36,7 @@ impl Default for Settings {
             forward_client_cert: ForwardClientCert::SanitizeSet,
             http10: false,
             own_headers: OwnHeaders::default(),
+            header_case: false,
             connections: ConnectionLimits::default(),
             escaped_slashes: EscapedSlashes::Keep,
             merge_slashes_alone: false,

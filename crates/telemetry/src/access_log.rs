@@ -21,6 +21,8 @@ pub use timestamp::Timestamps;
 
 /// A batch is handed over when it reaches this many bytes (Envoy's access-log buffer).
 pub const BATCH_BYTES: usize = 64 * 1024;
+/// Room for a line of ordinary length in bytes, so that a batch grows in few steps.
+const USUAL_LINE: usize = 1024;
 
 /// Longest text of a peer that a line holds, in bytes; the rest is cut off. Above what the header
 /// limits of the data plane let through, so it only bounds what a mistake could cost.
@@ -113,8 +115,8 @@ impl LogBuffer {
     /// Hands over what is there. To be called about once a second while lines come in.
     pub fn flush(&mut self) {
         if self.lines > 0 {
-            // The next batch is likely as long as this one was.
-            let next = Vec::with_capacity(self.batch.len());
+            // The next batch is likely as long as this one was, and its last line must not make it grow.
+            let next = Vec::with_capacity(self.batch.len() + USUAL_LINE);
             self.sink.submit(std::mem::replace(&mut self.batch, next), std::mem::take(&mut self.lines));
         }
     }

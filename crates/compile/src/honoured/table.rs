@@ -2,7 +2,7 @@
 
 use portcullis_api::Kind;
 
-use super::Honoured::{self, Ignored, No, Yes};
+use super::Honoured::{self, Ignored, Yes};
 
 /// Fields of one kind that share a state.
 pub(super) struct Table {
@@ -202,6 +202,7 @@ pub(super) const TABLES: &[Table] = &[
             "defaultConfig.gatewayTopology.{forwardClientCertDetails,numTrustedProxies,proxyProtocol}",
             "defaultConfig.proxyHeaders{,.requestId,.requestId.disabled,.server,.server.disabled,.server.value}",
             "defaultConfig.proxyHeaders.{attemptCount,envoyDebugHeaders}{,.disabled}",
+            "defaultConfig.proxyHeaders.preserveHttp1HeaderCase",
             "defaultConfig.proxyHeaders.{xForwardedHost,xForwardedPort}{,.enabled}",
             "defaultConfig.connectionSettings{,.profile,.listenerPerConnectionBufferLimitBytes}",
             "defaultConfig.connectionSettings.{httpIdleTimeout,httpMaxConnectionDuration,httpDrainTimeout}",
@@ -226,11 +227,6 @@ pub(super) const TABLES: &[Table] = &[
             "defaultTrafficPolicy.outlierDetection.splitExternalLocalOriginErrors",
             "defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
         ],
-    },
-    Table {
-        kind: Kind::MeshConfig,
-        state: No,
-        paths: &["defaultConfig.proxyHeaders.preserveHttp1HeaderCase"],
     },
     Table {
         kind: Kind::MeshConfig,

@@ -53,19 +53,14 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
     let settings = &pinned.snapshot.settings;
     let hops = settings.trusted_proxies as usize;
     let said = exchange.request.upgrade.as_ref().and_then(|_| exchange.request.headers.joined("connection"));
-    drop_hop_by_hop(&mut exchange.request.headers);
+    drop_not_for_upstreams(&mut exchange.request.headers);
     // An upgrade that is allowed goes on to the upstream in the client's words, and routes may match it.
     if let Some(protocol) = exchange.request.upgrade.clone() {
         exchange.request.headers.append("connection", said.unwrap_or_else(|| "Upgrade".into()));
         exchange.request.headers.append("upgrade", protocol);
     }
-    exchange.request.headers.retain(|field| {
-        let is_alias = || CONTROLS.iter().chain(OWN).any(|own| is_alias(&field.name, own));
-        CONTROLS.binary_search(&&field.name[..]).is_err() && !(is_suspect(&field.name) && is_alias())
-    });
-
     let received = exchange.request.headers.joined("x-forwarded-for");
-    let peer: Bytes = exchange.connection.peer.ip().to_string().into();
+    let peer = exchange.connection.peer_ip_text().clone();
     let behind = received.as_deref().filter(|_| hops > 0).and_then(|list| nth_from_right(text(list), hops));
     let (client, client_text) = match behind {
         Some(client) => (SocketAddr::new(client, 0), client.to_string().into()),
@@ -121,15 +116,16 @@ pub(crate) fn underscores(headers: &mut Headers, rule: Underscores) -> Result<()
     Ok(())
 }
 
-/// Fields that end at this hop, and those that `Connection` names, unless the gateway or an
-/// authenticator relies on them (CVE-2024-45410).
-fn drop_hop_by_hop(headers: &mut Headers) {
+/// Drops fields that end at this hop, and those that `Connection` names, unless the gateway or an
+/// authenticator relies on them (CVE-2024-45410); and what only the gateway may say.
+fn drop_not_for_upstreams(headers: &mut Headers) {
     let named = headers.joined("connection");
     let is_named = |name: &[u8]| {
         let tokens = named.as_deref().unwrap_or_default().split(|&byte| byte == b',');
         tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(name))
     };
     headers.retain(|field| match &field.name[..] {
+        name if is_reserved(name) => false,
         b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade"
         | b"http2-settings" => false,
         b"te" => field.value.eq_ignore_ascii_case(b"trailers"),
@@ -137,6 +133,12 @@ fn drop_hop_by_hop(headers: &mut Headers) {
         name if name.starts_with(b"x-forwarded-") => true,
         name => named.is_none() || !is_named(name),
     });
+}
+
+/// Whether only the gateway may speak of it, under this name or one that upstreams take for it.
+fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(b"x-envoy-") && CONTROLS.binary_search(&name).is_ok()
+        || is_suspect(name) && CONTROLS.iter().chain(OWN).any(|own| is_alias(name, own))
 }
 
 /// The `hops`-th address from the right, if the list is that long and it is an address.
@@ -150,16 +152,15 @@ fn nth_from_right(list: &str, hops: usize) -> Option<IpAddr> {
 fn request_id(dice: &mut rand::rngs::SmallRng) -> Bytes {
     use rand::RngExt as _;
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let random = dice.random::<u128>();
     let random = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let mut text = Vec::with_capacity(36);
-    for place in (0..32).rev() {
-        text.push(HEX[(random >> (place * 4)) as usize & 15]);
-        if matches!(place, 24 | 20 | 16 | 12) {
-            text.push(b'-');
-        }
+    let mut text = [b'-'; 36];
+    for (byte, place) in random.to_be_bytes().into_iter().zip(PLACES) {
+        text[place] = HEX[usize::from(byte >> 4)];
+        text[place + 1] = HEX[usize::from(byte & 15)];
     }
-    text.into()
+    Bytes::copy_from_slice(&text)
 }
 
 /// `x-forwarded-client-cert` as `forwardClientCertDetails` says.
@@ -190,6 +191,7 @@ mod tests {
     #[test]
     fn controls_are_sorted() {
         assert!(CONTROLS.is_sorted());
+        assert!(CONTROLS.iter().all(|name| is_reserved(name)), "all begin alike");
     }
 
     #[test]
@@ -220,11 +222,13 @@ mod tests {
             ("authorization", "Basic eA=="),
             ("te", "trailers"),
             ("keep-alive", "timeout=5"),
+            ("x-envoy-internal", "true"),
+            ("x_envoy_internal", "true"),
             ("x-b", "2"),
         ] {
             headers.append(name, value);
         }
-        drop_hop_by_hop(&mut headers);
+        drop_not_for_upstreams(&mut headers);
         let left: Vec<_> = headers.iter().map(|field| text(&field.name).to_owned()).collect();
         assert_eq!(left, ["x-forwarded-for", "authorization", "te", "x-b"]);
     }

@@ -8,15 +8,14 @@ mod shared;
 mod slot;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use portcullis_snapshot::Cluster;
 use portcullis_snapshot::cluster::{Address, PoolLimits};
+use portcullis_snapshot::{Cluster, FastMap};
 use portcullis_telemetry::metrics::PoolMetrics;
 use portcullis_traffic::breaker::Breaker;
 
@@ -110,7 +109,7 @@ struct Idle {
 
 /// The connections of one cluster on one worker.
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<Key, Vec<Idle>>>,
+    idle: RefCell<FastMap<Key, Vec<Idle>>>,
     shared: Shared,
     slots: Rc<Slots>,
 }

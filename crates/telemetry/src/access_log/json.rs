@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 
 use portcullis_snapshot::cluster::Address;
 
+use super::USUAL_LINE;
 use super::escape;
 use super::fields::{Fields, milliseconds, number, socket_address};
 use super::timestamp::Timestamps;
 use crate::record::Reason;
-
-/// Room for a line of ordinary length, so that a batch grows in few steps.
-const USUAL_LINE: usize = 1024;
 
 /// Appends the object, without a line feed.
 pub(super) fn write(fields: &Fields<'_>, timestamps: &mut Timestamps, out: &mut Vec<u8>) {

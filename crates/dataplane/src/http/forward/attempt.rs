@@ -182,7 +182,9 @@ impl Attempt<'_> {
         let framing = write_head(&exchange.request, writer.buffer());
         let unsent = writer.pending();
         let upload = Pump::new(body, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
-        let mut waiting = Waiting::new(upload, HeadSource::H1 { reader, scan: Scan::default(), fresh: true });
+        let keeps_case = exchange.scope.pinned.snapshot.settings.header_case;
+        let source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true, keeps_case };
+        let mut waiting = Waiting::new(upload, source);
         let to_head = exchange.request.is_head();
         let head = match waiting.head(responder, timers).await {
             Ok(head) => head,

@@ -24,6 +24,8 @@ pub(super) enum HeadSource {
         scan: Scan,
         /// Whether nothing of a response has come yet.
         fresh: bool,
+        /// Whether header names go on as the upstream writes them.
+        keeps_case: bool,
     },
     /// An HTTP/2 stream.
     H2(Box<ResponseFuture>),
@@ -42,8 +44,8 @@ pub(super) enum Head {
 impl HeadSource {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
         match self {
-            Self::H1 { reader, scan, fresh } => {
-                let head = ready!(poll_h1(reader, scan, fresh, cx))?;
+            Self::H1 { reader, scan, fresh, keeps_case } => {
+                let head = ready!(poll_h1(reader, scan, (fresh, *keeps_case), cx))?;
                 Poll::Ready(Ok(if (100..200).contains(&head.status) && head.status != 101 {
                     *scan = Scan::default();
                     interim(head.status, head.headers)
@@ -93,15 +95,20 @@ fn poll_h2(response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<H
 fn poll_h1(
     reader: &mut Reader,
     scan: &mut Scan,
-    fresh: &mut bool,
+    (fresh, keeps_case): (&mut bool, bool),
     cx: &mut Context<'_>,
 ) -> Poll<Result<ResponseHead, UpstreamError>> {
     loop {
         *fresh &= reader.buffer.is_empty();
         match scan.end(&reader.buffer) {
             Ok(Some(end)) => {
-                let head = head::response(reader.buffer.split_to(end));
-                return Poll::Ready(head.map_err(|_| UpstreamError::Protocol));
+                let head = reader.buffer.split_to(end);
+                let spellings = keeps_case.then(|| head::spellings(&head));
+                let mut head = head::response(head).map_err(|_| UpstreamError::Protocol)?;
+                if let Some(spellings) = spellings {
+                    head.headers.spell_as(spellings);
+                }
+                return Poll::Ready(Ok(head));
             }
             Ok(None) if begins_a_head(&reader.buffer) => {}
             Ok(None) | Err(_) => return Poll::Ready(Err(UpstreamError::Protocol)),

@@ -365,7 +365,7 @@ async fn over_h1(
     let H1Connection { reader, mut writer, key, served, local, slot, .. } = connection;
     let framing = write_head(request, writer.buffer());
     let mut upload = Pump::new(content, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
-    let mut source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true };
+    let mut source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true, keeps_case: false };
     let head = match answer(&mut upload, &mut source).await {
         Some(Ok(Head::H1(head))) => head,
         Some(Err(error)) => return picked.observe_failure(&error),

@@ -28,10 +28,10 @@ pub(super) fn write_head(request: &Request, out: &mut BytesMut) -> Framing {
         (false, _) => Framing::Empty,
     };
     match framing {
-        Framing::Chunked => encode::framing(out, framing),
+        Framing::Chunked => encode::framing(out, &request.headers, framing),
         // Methods whose meaning expects content say that there is none (RFC 9110 §8.6).
         Framing::Empty if announced.is_none() && !has_no_content(&request.method) => {
-            encode::framing(out, Framing::Length(0));
+            encode::framing(out, &request.headers, Framing::Length(0));
         }
         _ => {}
     }

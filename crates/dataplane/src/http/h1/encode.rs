@@ -14,9 +14,8 @@ pub(crate) fn request(out: &mut BytesMut, method: &[u8], target: &[u8], authorit
     out.put_slice(method);
     out.put_u8(b' ');
     out.put_slice(target);
-    out.put_slice(b" HTTP/1.1\r\nhost: ");
-    out.put_slice(authority);
-    out.put_slice(b"\r\n");
+    out.put_slice(b" HTTP/1.1\r\n");
+    line(out, headers, b"host", authority);
     lines(out, headers);
 }
 
@@ -32,17 +31,23 @@ pub(crate) fn response(out: &mut BytesMut, status: u16, headers: &Headers) {
     lines(out, headers);
 }
 
-/// Appends the framing fields a body needs.
-pub(crate) fn framing(out: &mut BytesMut, framing: Framing) {
+/// Appends the framing fields a body needs, to a head that has `headers`.
+pub(crate) fn framing(out: &mut BytesMut, headers: &Headers, framing: Framing) {
     match framing {
         Framing::Empty | Framing::UntilClose => {}
         Framing::Length(length) => {
-            out.put_slice(b"content-length: ");
-            out.put_slice(itoa::Buffer::new().format(length).as_bytes());
-            out.put_slice(b"\r\n");
+            line(out, headers, b"content-length", itoa::Buffer::new().format(length).as_bytes());
         }
-        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Chunked => line(out, headers, b"transfer-encoding", b"chunked"),
     }
+}
+
+/// Appends a field of the connection's own, its name written as `headers` spell it.
+pub(crate) fn line(out: &mut BytesMut, headers: &Headers, name: &[u8], value: &[u8]) {
+    out.put_slice(headers.spelled(name));
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
 }
 
 /// Ends a head.
@@ -56,10 +61,7 @@ fn size(headers: &Headers) -> usize {
 
 fn lines(out: &mut BytesMut, headers: &Headers) {
     for field in headers {
-        out.put_slice(&field.name);
-        out.put_slice(b": ");
-        out.put_slice(&field.value);
-        out.put_slice(b"\r\n");
+        line(out, headers, &field.name, &field.value);
     }
 }
 

@@ -162,7 +162,7 @@ pub(crate) fn response(head: BytesMut) -> Result<ResponseHead, HeadError> {
     let digits =
         line.get(9..12).filter(|digits| digits.iter().all(u8::is_ascii_digit)).ok_or(HeadError::Malformed)?;
     let reason = &line[12..];
-    if reason.first().is_some_and(|&byte| byte != b' ') || !reason.iter().all(|&byte| is_value_byte(byte)) {
+    if reason.first().is_some_and(|&byte| byte != b' ') || !are_value_bytes(reason) {
         return Err(HeadError::Malformed);
     }
     let status = digits.iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
@@ -247,16 +247,10 @@ fn headers(mut head: BytesMut, start: usize) -> Result<(Bytes, Headers), HeadErr
         if spans.len() == MAX_HEADERS {
             return Err(HeadError::TooMany);
         }
-        let line_end = line_end(&head, line_start)?;
-        let colon =
-            line_start + memchr::memchr(b':', &head[line_start..line_end]).ok_or(HeadError::Malformed)?;
-        let name = &mut head[line_start..colon];
-        if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
-            return Err(HeadError::Malformed);
-        }
-        name.make_ascii_lowercase();
+        let colon = line_start + field_name(&mut head[line_start..])?;
+        let line_end = line_end(&head, colon + 1)?;
         let value = &head[colon + 1..line_end];
-        if !value.iter().all(|&byte| is_value_byte(byte)) {
+        if !are_value_bytes(value) {
             return Err(HeadError::Malformed);
         }
         let leading = value.iter().take_while(|byte| is_blank(**byte)).count();
@@ -272,18 +266,74 @@ fn headers(mut head: BytesMut, start: usize) -> Result<(Bytes, Headers), HeadErr
     Ok((head, headers))
 }
 
+/// The names in `head` that are not in lower case, as they are written: what parsing does not keep.
+pub(crate) fn spellings(head: &[u8]) -> Vec<Bytes> {
+    let lines = head.split(|&byte| byte == b'\n').skip(1).take(MAX_HEADERS);
+    let names = lines.filter_map(|line| line.get(..memchr::memchr(b':', line)?));
+    names.filter(|name| name.iter().any(u8::is_ascii_uppercase)).map(Bytes::copy_from_slice).collect()
+}
+
+/// Puts the name at the start of `line` in lower case, in one pass; gives its length, at which the colon is.
+fn field_name(line: &mut [u8]) -> Result<usize, HeadError> {
+    let mut length = 0;
+    for byte in line.iter_mut() {
+        let lower = TOKEN[usize::from(*byte)];
+        if lower == 0 {
+            break;
+        }
+        *byte = lower;
+        length += 1;
+    }
+    if length > 0 && line.get(length) == Some(&b':') { Ok(length) } else { Err(HeadError::Malformed) }
+}
+
+/// For each byte of a token itself in lower case, for any other 0.
+const TOKEN: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        if is_token(byte) {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
 /// `tchar` (RFC 9110 §5.6.2).
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(crate) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// `field-vchar`, space or tab (RFC 9110 §5.5); no NUL, CR, LF or other control.
 pub(crate) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+/// Whether all bytes may stand in a value. Without a way out in the middle, so that many are looked at in one step.
+fn are_value_bytes(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |good, &byte| good & is_value_byte(byte))
 }
 
 fn request_framing(headers: &Headers, version: Version) -> Result<Framing, HeadError> {
@@ -454,6 +504,18 @@ mod tests {
         );
         let both = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n";
         assert_eq!(framing(both, false), Err(HeadError::ContentLengthAndChunked));
+    }
+
+    #[test]
+    fn names_go_on_as_they_were_written() {
+        let text = b"GET / HTTP/1.1\r\nHost: a:B\r\nX-aB: C\r\nplain: D\r\nX-AB: E\r\n\r\n";
+        let spellings = spellings(text);
+        assert_eq!(spellings, ["Host", "X-aB", "X-AB"]);
+        let mut headers = request(BytesMut::from(&text[..])).expect("parses").headers;
+        headers.spell_as(spellings);
+        for (name, expected) in [("x-ab", "X-aB"), ("plain", "plain"), ("host", "Host"), ("other", "other")] {
+            assert_eq!(headers.spelled(name.as_bytes()), expected.as_bytes());
+        }
     }
 
     proptest! {

@@ -128,8 +128,13 @@ async fn next_head(
         let end = if lenient { scan.lenient_end(&reader.buffer) } else { scan.end(&reader.buffer) };
         if let Some(end) = end.map_err(refused)? {
             let head = reader.buffer.split_to(end);
+            let spellings = bounds.keeps_case.then(|| head::spellings(&head));
             let parsed = if lenient { repaired(&head) } else { head::request(head) };
-            return parsed.map(|head| Some((head, arrival))).map_err(refused);
+            let mut head = parsed.map_err(refused)?;
+            if let Some(spellings) = spellings {
+                head.headers.spell_as(spellings);
+            }
+            return Ok(Some((head, arrival)));
         }
         let deadline = arrival.at + bounds.head;
         let filled = tokio::select! {
@@ -341,26 +346,27 @@ impl Responder {
             (false, None, Follows::Body) => Framing::Chunked,
         };
         let out = self.writer.buffer();
-        encode::response(out, response.status, &response.headers);
+        let headers = &response.headers;
+        encode::response(out, response.status, headers);
         if announced.is_none() {
             match framing {
                 // The answer to HEAD shows how the same answer to GET would be framed.
                 Framing::Empty
                     if self.to_head && response.status >= 200 && !matches!(response.status, 204 | 304) =>
                 {
-                    encode::framing(out, Framing::Chunked);
+                    encode::framing(out, headers, Framing::Chunked);
                 }
-                Framing::Empty if !bodiless => out.extend_from_slice(b"content-length: 0\r\n"),
-                other => encode::framing(out, other),
+                Framing::Empty if !bodiless => encode::framing(out, headers, Framing::Length(0)),
+                other => encode::framing(out, headers, other),
             }
         }
         let draining = self.connection.worker.drain.is_draining() || self.connection.is_old();
         let keep_alive = self.keep_alive && framing != Framing::UntilClose && !draining;
         if response.status != 101 {
             if !keep_alive {
-                out.extend_from_slice(b"connection: close\r\n");
+                encode::line(out, headers, b"connection", b"close");
             } else if self.version == Version::Http10 {
-                out.extend_from_slice(b"connection: keep-alive\r\n");
+                encode::line(out, headers, b"connection", b"keep-alive");
             }
         }
         encode::end(out);

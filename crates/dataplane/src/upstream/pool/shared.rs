@@ -1,7 +1,6 @@
 //! HTTP/2 connections: each carries many exchanges, and is driven by a task of its own.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use portcullis_snapshot::Cluster;
 use portcullis_snapshot::cluster::Address;
+use portcullis_snapshot::{Cluster, FastMap};
 use portcullis_traffic::breaker::Breaker;
 use tokio::sync::Notify;
 
@@ -35,9 +34,9 @@ const MAX_STREAMS: u32 = 1024;
 
 /// The HTTP/2 connections of a pool.
 pub(super) struct Shared {
-    connections: RefCell<HashMap<Key, Vec<Rc<H2Connection>>>>,
+    connections: RefCell<FastMap<Key, Vec<Rc<H2Connection>>>>,
     /// Keys for which a connection is being opened; others wait for it.
-    opening: RefCell<HashMap<Key, Rc<Notify>>>,
+    opening: RefCell<FastMap<Key, Rc<Notify>>>,
     slots: Rc<Slots>,
 }
 

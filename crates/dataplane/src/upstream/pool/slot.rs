@@ -1,11 +1,11 @@
 //! A cluster's limits as one pool meets them: leave to open connections, and the queue of those without.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_snapshot::FastMap;
 use portcullis_telemetry::metrics::PoolMetrics;
 use portcullis_traffic::breaker::{Breaker, Permit, Resource};
 use tokio::sync::Notify;
@@ -20,9 +20,9 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 pub(super) struct Slots {
     metrics: PoolMetrics,
     /// Connections open or being opened.
-    open: RefCell<HashMap<Key, u32>>,
+    open: RefCell<FastMap<Key, u32>>,
     /// Where requests wait for a connection of a key to come free.
-    queues: RefCell<HashMap<Key, Rc<Notify>>>,
+    queues: RefCell<FastMap<Key, Rc<Notify>>>,
     /// Requests that wait in any of them.
     waiting: Cell<u32>,
     /// When a kept connection was last found ended by its upstream.

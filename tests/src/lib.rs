@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod frames;
 pub mod gateway;
 pub mod http;
+pub mod netns;
 pub mod objects;
 pub mod pki;
 pub mod postgres;

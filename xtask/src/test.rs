@@ -22,6 +22,7 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
     let mut tally = Tally::default();
     add(&mut tally, "cargo test", cargo_test(filters, &parts));
     add(&mut tally, "cluster tests", cluster::test(filters, &parts));
+    add(&mut tally, "load balancer tests", cluster::test_network(filters, &parts));
     add(&mut tally, "recorded cases", conformance::run_cases(&conformance::Options::matching(filters)));
     if filters.is_empty() {
         add(&mut tally, "h2spec", h2spec::run_suite());

@@ -113,6 +113,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("h2load", "nghttp2-client"),
     ("curl", "curl"),
     ("ip", "iproute2"),
+    ("iptables", "iptables"),
     ("c++", "g++"),
     ("go", "golang-go"),
     ("npm", "npm"),

@@ -41,6 +41,7 @@ fn cluster(balancer: Balancer, count: u32, weighted: bool, outlier: bool) -> Arc
         let weight = if weighted { number % 5 + 1 } else { 1 };
         let workload = Arc::clone(&workload);
         Arc::new(Endpoint {
+            name: None,
             address: Address::Inet(address),
             weight,
             healthy: true,

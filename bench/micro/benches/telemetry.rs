@@ -34,6 +34,7 @@ fn record() -> RequestRecord {
         health_check: None,
     });
     let endpoint = Arc::new(Endpoint {
+        name: None,
         address: Address::Inet("10.42.1.7:8080".parse().expect("an address")),
         weight: 1,
         healthy: true,

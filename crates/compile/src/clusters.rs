@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use portcullis_api::Kind;
 use portcullis_api::mesh::MeshConfig;
 use portcullis_api::networking::{ClientTlsMode, Subset, TrafficPolicy};
+use portcullis_api::{Kind, Meta};
 use portcullis_snapshot::action::Target;
-use portcullis_snapshot::cluster::{Endpoints, HashPolicy};
+use portcullis_snapshot::cluster::{Endpoints, HashPolicy, Notes};
 use portcullis_snapshot::listener::{Tunnel, TunnelMethod};
 use portcullis_snapshot::{Cluster, ClusterId};
 
@@ -203,6 +203,16 @@ impl<'a> Builder<'a, '_> {
         let name = subset.map(|(_, subset)| subset.value.name.as_str()).unwrap_or_default();
         let name: Arc<str> = format!("outbound|{}|{name}|{}", port.number, service.facts.host).into();
         let protocol = policy.protocol(port.protocol, self.mesh);
+        let notes = Notes {
+            rule: rule.map(|rule| {
+                let Meta { namespace, name, .. } = &rule.first.meta;
+                format!("DestinationRule {namespace}/{name}").into()
+            }),
+            external: service.is_outside,
+            overrides_alpn: policy.tls.is_some_and(|tls| {
+                matches!(tls.settings.mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
+            }),
+        };
         let tls = policy.tls.and_then(|tls| {
             let upstream = Upstream {
                 port: port.number,
@@ -231,6 +241,7 @@ impl<'a> Builder<'a, '_> {
             warmup: policy.warmup(),
             transport: policy.transport(protocol),
             health_check: checks,
+            notes,
         };
         let built = Built {
             cluster: Arc::new(cluster),

@@ -141,6 +141,10 @@ impl Plan<'_> {
     fn build(&self, environment: &Environment) -> Result<ServerTls, Failure> {
         let provider = self.offer.provider(&environment.tls.provider);
         let (keys, certificates) = self.keys(environment)?;
+        let leaf = match &*keys {
+            [only] => only.cert.first().map(|leaf| Arc::new(leaf.clone())),
+            _ => None,
+        };
         let verifier = self.clients.verifier(&provider)?;
         let scope = self.scope(&certificates);
         let builder =
@@ -168,6 +172,7 @@ impl Plan<'_> {
             without_alpn,
             client_certificate: self.clients.demand(),
             certificates,
+            leaf,
         })
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Service {
     identities: Vec<String>,
     /// Whether it comes from a ServiceEntry.
     is_external: bool,
+    /// Whether it lies outside the mesh; nothing but a header value tells.
+    pub(crate) is_outside: bool,
     /// Which of its endpoints are preferred.
     pub(crate) distribution: Distribution,
 }

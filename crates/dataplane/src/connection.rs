@@ -2,11 +2,13 @@
 
 pub(crate) mod peer_certificate;
 mod proxied;
+pub(crate) mod session;
 
 use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +17,7 @@ use portcullis_snapshot::{FilterChain, Listener};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::connection::peer_certificate::PeerCertificate;
+pub(crate) use crate::connection::session::TlsSession;
 use crate::listen::canonical;
 use crate::stream::Stream;
 use crate::upstream::introduce::Ends;
@@ -35,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) tls: Option<TlsSession>,
     pub(crate) started: SystemTime,
     pub(crate) started_at: Instant,
+    /// Its number, once somebody has asked for it.
+    number: OnceCell<u64>,
     /// Whether the gateway was draining already when it accepted the connection.
     late: bool,
     peer_ip: OnceCell<Bytes>,
@@ -73,40 +77,6 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// How long a connection that was accepted while draining may take until its first request. Load balancers
 /// that have not noticed yet must be served; a spare connection must not hold up the end.
 const LATE_FIRST_REQUEST: Duration = Duration::from_secs(1);
-
-/// What a TLS handshake with the client settled.
-pub(crate) struct TlsSession {
-    /// Lower-case server name, if the client sent one.
-    pub(crate) server_name: Option<Arc<str>>,
-    pub(crate) version: rustls::ProtocolVersion,
-    pub(crate) cipher: rustls::CipherSuite,
-    /// DER of the client's certificate, if it presented one.
-    pub(crate) client_certificate: Option<rustls::pki_types::CertificateDer<'static>>,
-    /// ALPN outcome.
-    pub(crate) alpn: Option<Box<[u8]>>,
-    peer: OnceCell<Option<PeerCertificate>>,
-}
-
-impl TlsSession {
-    /// What rustls settled, for a client that asked for `server_name`.
-    pub(crate) fn new(server_name: Option<Arc<str>>, tls: &rustls::ServerConnection) -> Option<Self> {
-        let certificate = tls.peer_certificates().and_then(|chain| chain.first());
-        Some(Self {
-            server_name,
-            version: tls.protocol_version()?,
-            cipher: tls.negotiated_cipher_suite()?.suite(),
-            client_certificate: certificate.map(|certificate| certificate.clone().into_owned()),
-            alpn: tls.alpn_protocol().map(Into::into),
-            peer: OnceCell::new(),
-        })
-    }
-
-    /// Facts of the client's certificate, read on first use.
-    pub(crate) fn peer(&self) -> Option<&PeerCertificate> {
-        let read = || self.client_certificate.as_ref().map(|der| PeerCertificate::new(der));
-        self.peer.get_or_init(read).as_ref()
-    }
-}
 
 /// A snapshot with the chain this connection belongs to in it; the two are only used together.
 #[derive(Clone)]
@@ -212,6 +182,7 @@ impl Accepted {
             tls,
             started: self.started,
             started_at: self.started_at,
+            number: OnceCell::new(),
             peer_ip: OnceCell::new(),
             scope: RefCell::new(Scope { pinned: self.pinned, chain }),
             _open: self.open,
@@ -219,7 +190,18 @@ impl Accepted {
     }
 }
 
+/// Another number for each connection of this process, in either direction, that is asked for one.
+pub(crate) fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Connection {
+    /// Its number among the connections of this process.
+    pub(crate) fn number(&self) -> u64 {
+        *self.number.get_or_init(next_number)
+    }
+
     /// Snapshot and chain in force now. A newer snapshot is taken up here, between requests; when
     /// it has no such chain any more the connection goes on under the last one that had.
     pub(crate) fn scope(&self) -> Scope {

@@ -132,7 +132,7 @@ async fn terminate(accepted: Accepted, client: Hello, chain: Arc<FilterChain>, t
     let asked = client.negotiation == Negotiation::Asked;
     let Hello { stream, ahead, hello, .. } = client;
     let limit = accepted.worker.config.limits.handshake_timeout;
-    let handshake = timeout(limit, handshake::accept(&tls.config, &hello, inside, stream, ahead));
+    let handshake = timeout(limit, handshake::accept(&tls, &hello, inside, stream, ahead));
     let outcome = tokio::select! {
         outcome = handshake => outcome,
         () = accepted.worker.drain.closed() => return,

@@ -51,6 +51,19 @@ pub struct Cluster {
     pub transport: Transport,
     /// How its endpoints are asked whether they are well; `None` = not at all.
     pub health_check: Option<Arc<HealthCheck>>,
+    /// What a header value may tell of its configuration.
+    pub notes: Notes,
+}
+
+/// Where a cluster's policy comes from, as Istio notes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// `DestinationRule default/reviews`.
+    pub rule: Option<Arc<str>>,
+    /// Whether the service lies outside the mesh.
+    pub external: bool,
+    /// Whether the rule sets TLS of its own, SIMPLE or MUTUAL.
+    pub overrides_alpn: bool,
 }
 
 /// The service a cluster belongs to, as metrics name it.
@@ -205,6 +218,8 @@ pub struct Group {
 pub struct Endpoint {
     /// Where it listens.
     pub address: Address,
+    /// The name whose address this is; `None` where the configuration gives addresses.
+    pub name: Option<Arc<str>>,
     /// At least 1.
     pub weight: u32,
     /// Whether it may be picked; an unhealthy one only counts in percentages.

@@ -5,6 +5,7 @@
 //! the data plane reads it without locks. Nothing in here does I/O, reads a clock or rolls dice.
 
 pub mod action;
+pub mod calendar;
 pub mod cell;
 pub mod cidr;
 pub mod cluster;
@@ -13,6 +14,7 @@ pub mod health_check;
 pub mod host;
 pub mod listener;
 pub mod matcher;
+pub mod metadata;
 pub mod path;
 pub mod prefix_trie;
 pub mod retry;

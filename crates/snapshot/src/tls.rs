@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 
 /// Terminating TLS of one filter chain.
@@ -18,6 +19,8 @@ pub struct ServerTls {
     pub client_certificate: ClientCertificate,
     /// What is presented, for `/certs`, metrics and `explain`.
     pub certificates: Vec<CertificateInfo>,
+    /// What is presented, in DER, where there is no choice.
+    pub leaf: Option<Arc<CertificateDer<'static>>>,
 }
 
 impl fmt::Debug for ServerTls {
@@ -68,6 +71,8 @@ pub struct UpstreamTls {
     pub opaque: Arc<ClientConfig>,
     /// What name is sent.
     pub sni: UpstreamSni,
+    /// What is presented, in DER.
+    pub leaf: Option<Arc<CertificateDer<'static>>>,
 }
 
 impl fmt::Debug for UpstreamTls {

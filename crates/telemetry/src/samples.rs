@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use portcullis_snapshot::Cluster;
 use portcullis_snapshot::cluster::{
-    Address, Balancer, Endpoint, Endpoints, PoolLimits, Service, UpstreamProtocol, Workload,
+    Address, Balancer, Endpoint, Endpoints, Notes, PoolLimits, Service, UpstreamProtocol, Workload,
 };
 
 use crate::details::Details;
@@ -36,11 +36,13 @@ pub(crate) fn cluster() -> Arc<Cluster> {
         warmup: None,
         transport: portcullis_snapshot::transport::Transport::default(),
         health_check: None,
+        notes: Notes::default(),
     })
 }
 
 pub(crate) fn endpoint() -> Arc<Endpoint> {
     Arc::new(Endpoint {
+        name: None,
         address: Address::Inet(address("10.42.1.7:8080")),
         weight: 1,
         healthy: true,

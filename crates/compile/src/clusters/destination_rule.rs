@@ -34,6 +34,8 @@ struct Index<'a>(HashMap<String, Vec<MergedRule<'a>>>);
 /// All rules of one namespace, host and visibility, taken together.
 #[derive(Clone)]
 pub(crate) struct MergedRule<'a> {
+    /// The first of the rules: what is noted of all of them names it.
+    pub(crate) first: &'a DestinationRule,
     /// The policy of the first rule that has one.
     pub(crate) policy: Option<Written<'a, TrafficPolicy>>,
     /// Subsets of all of them by name; of two with one name the first.
@@ -189,6 +191,7 @@ impl<'a> MergedRule<'a> {
         let policy = rule.spec.traffic_policy.as_ref().map(|value| Written { value, rule });
         let health_check = rule.meta.annotations.get(HEALTH_CHECK);
         let mut merged = Self {
+            first: rule,
             policy,
             subsets: Vec::new(),
             health_check: health_check.map(|text| Written { value: text.as_str(), rule }),

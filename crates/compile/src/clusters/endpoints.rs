@@ -96,6 +96,10 @@ fn address(host: &[IpAddr], port: u16) -> Address {
 fn endpoint(address: Address, member: &Member) -> Endpoint {
     Endpoint {
         address,
+        name: match &member.place {
+            Place::Name(name) => Some(name.as_str().into()),
+            Place::Ip(_) | Place::Unix(_) => None,
+        },
         weight: member.weight,
         healthy: member.healthy,
         locality: Arc::clone(&member.locality),

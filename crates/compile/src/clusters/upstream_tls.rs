@@ -205,6 +205,7 @@ impl Plan<'_> {
         let verifier = ServerVerifier::new(self.trust(environment)?, self.names.clone(), &self.provider)
             .map_err(|problem| self.broken(&problem))?;
         let key = self.key()?;
+        let leaf = key.as_ref().and_then(|key| key.cert.first()).map(|leaf| Arc::new(leaf.clone()));
         let base = self.config(verifier.clone(), key.clone())?;
         let http2 = Arc::new(with_alpn(base.clone(), self.offers.http2));
         // A TCP route knows no Host: without a fixed name, none is sent and none expected.
@@ -224,7 +225,7 @@ impl Plan<'_> {
             }
         };
         let sni = self.sni.as_deref().map_or(UpstreamSni::FromHost, |sni| UpstreamSni::Fixed(sni.into()));
-        Ok(UpstreamTls { config, http2, opaque: Arc::new(opaque), sni })
+        Ok(UpstreamTls { config, http2, opaque: Arc::new(opaque), sni, leaf })
     }
 
     fn trust(&self, environment: &Environment) -> Result<Trust, Broken> {

@@ -171,7 +171,12 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         kind: Kind::ServiceEntry,
         state: Ignored("it only matters between workloads of a mesh"),
-        paths: &["spec.location", "spec.endpoints[].network"],
+        paths: &["spec.endpoints[].network"],
+    },
+    Table {
+        kind: Kind::ServiceEntry,
+        state: Ignored("only a header's value tells it, by %METADATA(CLUSTER:istio)%"),
+        paths: &["spec.location"],
     },
     Table {
         kind: Kind::WorkloadEntry,

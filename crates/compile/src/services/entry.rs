@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portcullis_api::networking::{Resolution, ServicePort, WorkloadEntrySpec};
+use portcullis_api::networking::{Location, Resolution, ServicePort, WorkloadEntrySpec};
 use portcullis_api::{ServiceEntry, WorkloadEntry};
 use portcullis_snapshot::cluster as model;
 
@@ -109,7 +109,7 @@ fn service(entry: &ServiceEntry, host: &str, workloads: &Workloads<'_>) -> Servi
             && !host.starts_with('*');
         if names_itself {
             let own = WorkloadEntrySpec { address: Some(host.to_owned()), ..WorkloadEntrySpec::default() };
-            let known = workloads.written(&own, &entry.meta.namespace);
+            let known = workloads.written(&own, &entry.meta.name, &entry.meta.namespace);
             members.extend(member(&own, known, port_of(&own, written, number), true));
         }
         Some(Port { number, name: written.name.as_str().into(), protocol, members })
@@ -122,6 +122,7 @@ fn service(entry: &ServiceEntry, host: &str, workloads: &Workloads<'_>) -> Servi
         subject_alt_names: entry.spec.subject_alt_names.clone(),
         identities: Vec::new(),
         is_external: true,
+        is_outside: entry.spec.location != Some(Location::MeshInternal),
         distribution: Distribution::of(None, &entry.meta.annotations),
     }
 }
@@ -143,8 +144,10 @@ impl Candidate {
 fn workload_members(entry: &ServiceEntry, workloads: &Workloads<'_>) -> Vec<Candidate> {
     let namespace = entry.meta.namespace.as_str();
     let Some(selector) = &entry.spec.workload_selector else {
-        let written = entry.spec.endpoints.iter().map(|spec| {
-            let known = workloads.written(spec, namespace);
+        let written = entry.spec.endpoints.iter().enumerate().map(|(at, spec)| {
+            // As Istio calls what has no name of its own.
+            let name = format!("{}-{at}", entry.meta.name);
+            let known = workloads.written(spec, &name, namespace);
             Candidate { spec: spec.clone(), known, healthy: true }
         });
         return written.collect();

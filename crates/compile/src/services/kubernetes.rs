@@ -91,6 +91,7 @@ impl Registry<'_, '_> {
             subject_alt_names: Vec::new(),
             identities: Vec::new(),
             is_external: false,
+            is_outside: false,
             distribution,
         }
     }

@@ -128,9 +128,9 @@ impl<'a> Workloads<'a> {
         Self { objects, namespaces, trust_domain, nothing: Known::nothing() }
     }
 
-    /// An endpoint that an entry of `namespace` describes.
-    pub(crate) fn written(&self, spec: &WorkloadEntrySpec, namespace: &str) -> Known {
-        let known = Known::labelled(spec.labels.clone(), None, namespace, spec.locality.as_deref());
+    /// An endpoint called `name` that an entry of `namespace` describes.
+    pub(crate) fn written(&self, spec: &WorkloadEntrySpec, name: &str, namespace: &str) -> Known {
+        let known = Known::labelled(spec.labels.clone(), Some(name), namespace, spec.locality.as_deref());
         known.identified(spec.service_account.as_deref(), namespace, self.trust_domain)
     }
 

@@ -1,16 +1,18 @@
 //! Values of `%OPERATOR%`s in header operations.
 
+mod plain;
+mod tls;
+
+use std::borrow::Cow;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use portcullis_snapshot::template::{Context, GrpcForm, Operator, PlainOperator, Which};
+use portcullis_snapshot::action::{Action, Destination, Destinations, Target};
+use portcullis_snapshot::template::{Context, GrpcForm, MetadataOf, Moment, Operator, TimeFormat, Which};
+use portcullis_snapshot::{Cluster, metadata};
 use portcullis_telemetry::access_log::Timestamps;
-use portcullis_telemetry::flags::Flags;
-use rustls::{CipherSuite, ProtocolVersion};
 
-use crate::connection::TlsSession;
-use crate::connection::peer_certificate::PeerCertificate;
 use crate::http::exchange::Exchange;
 use crate::http::message::{Response, text as text_of};
 use crate::http::reply::grpc_code;
@@ -52,14 +54,20 @@ impl Context for Facts<'_> {
                 put(out, query.map(str::as_bytes), None);
             }
             Operator::QueryParameter { name, max } => {
-                let view = self.exchange.view();
-                put(out, view.query_parameter(name).map(|value| value.as_bytes()), *max);
+                let value = self.target(Which::Now).and_then(|target| query_parameter(target, name));
+                put(out, value.as_deref(), *max);
             }
-            Operator::StartTime => {
-                Timestamps::default().write(self.exchange.record.inner.started, out);
+            Operator::Time { moment, format } => self.time(*moment, format.as_ref(), out),
+            Operator::Block { address, bits } => {
+                if let Some(address) = self.address(*address) {
+                    block(address.ip(), *bits, out);
+                }
             }
+            Operator::ServerName { host_first } => self.server_name(*host_first, out),
+            Operator::Metadata { of, path } => self.metadata(*of, path, out),
             Operator::GrpcStatus(form) => self.grpc_status(*form, out),
             Operator::Environment(_) => out.push(b'-'),
+            Operator::Zero(_) => out.push(b'0'),
             Operator::Valueless(_) => {}
             Operator::Plain(operator) => self.plain(*operator, out),
         }
@@ -80,6 +88,74 @@ impl Facts<'_> {
             Which::Now => Some(text_of(&request.target)),
             Which::Original => original,
             Which::OriginalOrNow => original.or(Some(text_of(&request.target))),
+        }
+    }
+
+    fn time(&self, moment: Moment, format: Option<&TimeFormat>, out: &mut Vec<u8>) {
+        let record = &self.exchange.record;
+        let time = match moment {
+            Moment::Start | Moment::StartLocal => Some(record.inner.started),
+            Moment::Emit | Moment::EmitLocal => Some(record.inner.started + record.elapsed()),
+            Moment::DownstreamPeerStart => self.client_certificate().map(|peer| peer.start),
+            Moment::DownstreamPeerEnd => self.client_certificate().map(|peer| peer.end),
+            Moment::UpstreamPeerStart => self.upstream_certificate().map(|peer| peer.start),
+            Moment::UpstreamPeerEnd => self.upstream_certificate().map(|peer| peer.end),
+        };
+        let Some(time) = time else { return };
+        match format {
+            Some(format) => format.write(time, out),
+            None => {
+                Timestamps::default().write(time, out);
+                if moment.is_local() {
+                    out.pop();
+                    out.extend_from_slice(b"+0000");
+                }
+            }
+        }
+    }
+
+    /// The server name of TLS or the request's host without its port, whichever is asked for first and there.
+    fn server_name(&self, host_first: bool, out: &mut Vec<u8>) {
+        let sni = self.exchange.connection.server_name().map(|name| name.as_bytes());
+        let host = Some(without_port(&self.exchange.request.authority)).filter(|host| !host.is_empty());
+        let value = if host_first { host.or(sni) } else { sni.or(host) };
+        put(out, value, None);
+    }
+
+    /// The cluster that the request goes to: with a single destination known before it is on its way.
+    fn cluster(&self) -> Option<&Arc<Cluster>> {
+        let chosen = self.exchange.record.inner.cluster.as_ref();
+        chosen.or_else(|| {
+            let Action::Forward(forward) = &self.exchange.matched.as_ref()?.route().action else {
+                return None;
+            };
+            match &forward.destinations {
+                Destinations::One(Destination { target: Target::Cluster(id), .. }) => {
+                    self.exchange.scope.pinned.snapshot.clusters.get(id.index())
+                }
+                _ => None,
+            }
+        })
+    }
+
+    fn metadata(&self, of: MetadataOf, path: &[Box<str>], out: &mut Vec<u8>) {
+        let record = &self.exchange.record.inner;
+        match of {
+            MetadataOf::Route => {
+                if let Some(matched) = &self.exchange.matched {
+                    metadata::write_route(&matched.route().origin, path, out);
+                }
+            }
+            MetadataOf::Cluster => {
+                if let Some(cluster) = self.cluster() {
+                    metadata::write_cluster(cluster, path, out);
+                }
+            }
+            MetadataOf::Endpoint => {
+                if let Some(endpoint) = &record.endpoint {
+                    metadata::write_endpoint(endpoint, path, out);
+                }
+            }
         }
     }
 
@@ -106,107 +182,61 @@ impl Facts<'_> {
         };
         out.extend_from_slice(written.as_bytes());
     }
+}
 
-    fn plain(&self, operator: PlainOperator, out: &mut Vec<u8>) {
-        use PlainOperator as Op;
-        let exchange = self.exchange;
-        let (connection, record) = (&exchange.connection, &exchange.record.inner);
-        let tls = connection.tls.as_ref();
-        let upstream = record.endpoint.as_ref().map(|endpoint| &endpoint.address);
-        // Writing to a Vec cannot fail.
-        let _ = match operator {
-            Op::DownstreamRemoteAddress => write!(out, "{}", exchange.client),
-            Op::DownstreamRemoteAddressWithoutPort => write!(out, "{}", exchange.client.ip()),
-            Op::DownstreamRemotePort => write!(out, "{}", exchange.client.port()),
-            Op::DownstreamDirectRemoteAddress => write!(out, "{}", connection.direct),
-            Op::DownstreamDirectRemoteAddressWithoutPort => write!(out, "{}", connection.direct.ip()),
-            Op::DownstreamLocalAddress | Op::DownstreamDirectLocalAddress => {
-                write!(out, "{}", connection.local)
-            }
-            Op::DownstreamLocalAddressWithoutPort | Op::DownstreamDirectLocalAddressWithoutPort => {
-                write!(out, "{}", connection.local.ip())
-            }
-            Op::DownstreamLocalPort | Op::DownstreamDirectLocalPort => {
-                write!(out, "{}", connection.local.port())
-            }
-            Op::DownstreamTlsVersion => text(out, tls.map(|tls| version(tls.version))),
-            Op::DownstreamTlsCipher => text(out, tls.map(|tls| cipher(tls.cipher))),
-            Op::DownstreamPeerSubject => text(out, peer(tls).map(|peer| peer.subject.as_str())),
-            Op::DownstreamPeerUriSan => {
-                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.uris.join(",")))
-            }
-            Op::DownstreamPeerDnsSan => {
-                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.names.join(",")))
-            }
-            Op::DownstreamPeerEmailSan => {
-                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.emails.join(",")))
-            }
-            Op::DownstreamPeerIpSan => {
-                write!(out, "{}", peer(tls).map_or(String::new(), |peer| peer.addresses.join(",")))
-            }
-            Op::DownstreamPeerCert => text(out, peer(tls).map(PeerCertificate::pem)),
-            Op::DownstreamPeerCertStart => time(out, peer(tls).map(|peer| peer.start)),
-            Op::DownstreamPeerCertEnd => time(out, peer(tls).map(|peer| peer.end)),
-            Op::DownstreamPeerIssuer => text(out, peer(tls).map(|peer| peer.issuer.as_str())),
-            Op::DownstreamPeerSerial => text(out, peer(tls).map(|peer| peer.serial.as_str())),
-            Op::DownstreamPeerFingerprint256 => text(out, peer(tls).map(|peer| peer.fingerprint.as_str())),
-            Op::DownstreamPeerFingerprint1 => text(out, peer(tls).map(|peer| peer.fingerprint_1.as_str())),
-            Op::Protocol => text(out, record.protocol.map(portcullis_telemetry::record::Protocol::as_str)),
-            Op::UpstreamProtocol => text(out, self.upstream_protocol()),
-            Op::RequestedServerName => text(out, connection.server_name().map(|name| &**name)),
-            Op::RouteName => text(out, record.route_name.as_deref()),
-            Op::VirtualClusterName => Ok(()),
-            Op::ResponseCode => write!(out, "{}", self.upstream_status),
-            Op::ResponseCodeDetails => text(out, record.details.as_ref().map(|details| details.as_str())),
-            Op::ResponseFlags => {
-                record.flags.write_short(out);
-                Ok(())
-            }
-            Op::ResponseFlagsLong => long_flags(record.flags, out),
-            Op::UpstreamRemoteAddress | Op::UpstreamHost => match upstream {
-                Some(address) => write!(out, "{address}"),
-                None => Ok(()),
-            },
-            Op::UpstreamRemoteAddressWithoutPort => match inet(upstream) {
-                Some(address) => write!(out, "{}", address.ip()),
-                None => Ok(()),
-            },
-            Op::UpstreamRemotePort => match inet(upstream) {
-                Some(address) => write!(out, "{}", address.port()),
-                None => Ok(()),
-            },
-            Op::UpstreamCluster => match &record.cluster {
-                Some(cluster) => write!(out, "{};", cluster.name),
-                None => Ok(()),
-            },
-            Op::UpstreamClusterRaw => text(out, record.cluster.as_ref().map(|cluster| &*cluster.name)),
-            // A header value has no blanks that something behind it might split it at.
-            Op::UpstreamTransportFailureReason => {
-                let reason = record.upstream_transport_failure_reason.as_deref();
-                write!(out, "{}", reason.unwrap_or_default().replace(' ', "_"))
-            }
-            // Numbered in the request itself, where a client's own number has been dropped.
-            Op::UpstreamRequestAttemptCount => {
-                text(out, Some(exchange.request.headers.first_str("x-envoy-attempt-count").unwrap_or("0")))
-            }
-            Op::UpstreamLocalAddress => match record.upstream_local_address {
-                Some(address) => write!(out, "{address}"),
-                None => Ok(()),
-            },
-            Op::UpstreamLocalAddressWithoutPort => match record.upstream_local_address {
-                Some(address) => write!(out, "{}", address.ip()),
-                None => Ok(()),
-            },
-            Op::UpstreamLocalPort => match record.upstream_local_address {
-                Some(address) => write!(out, "{}", address.port()),
-                None => Ok(()),
-            },
-            Op::BytesReceived => write!(out, "{}", record.bytes_received),
-            Op::BytesSent => write!(out, "{}", record.bytes_sent),
-            Op::Duration => write!(out, "{}", exchange.record.elapsed().as_millis()),
-            Op::Hostname => text(out, Some(&exchange.worker().config.hostname)),
-        };
+/// The host of an authority.
+fn without_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if authority[colon + 1..].iter().all(u8::is_ascii_digit) => &authority[..colon],
+        _ => authority,
     }
+}
+
+/// Appends the block of `bits` that an address lies in, as `10.1.0.0/16`.
+fn block(address: IpAddr, bits: u8, out: &mut Vec<u8>) {
+    let (base, bits) = match address {
+        IpAddr::V4(address) => {
+            let bits = bits.min(32);
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            (IpAddr::V4((address.to_bits() & mask).into()), bits)
+        }
+        IpAddr::V6(address) => {
+            let bits = bits.min(128);
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            (IpAddr::V6((address.to_bits() & mask).into()), bits)
+        }
+    };
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{base}/{bits}");
+}
+
+/// The first value of a parameter whose name, decoded, is `name`; decoded, too.
+fn query_parameter<'a>(target: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
+    portcullis_snapshot::path::split(target).1?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (*decoded(key) == *name.as_bytes()).then(|| decoded(value))
+    })
+}
+
+/// `%41` as `A`. What no header may hold stays as it is written, and so does what is no escape.
+fn decoded(text: &str) -> Cow<'_, [u8]> {
+    let bytes = text.as_bytes();
+    if !bytes.contains(&b'%') {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&first, behind)) = rest.split_first() {
+        let digit = |at: usize| behind.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let escaped = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        };
+        let escaped = escaped.filter(|byte| !byte.is_ascii_control());
+        out.push(escaped.unwrap_or(first));
+        rest = &behind[if escaped.is_some() { 2 } else { 0 }..];
+    }
+    Cow::Owned(out)
 }
 
 /// Names of the statuses of gRPC by number.
@@ -230,56 +260,48 @@ const GRPC_STATUSES: [(&str, &str); 17] = [
     ("Unauthenticated", "UNAUTHENTICATED"),
 ];
 
-fn long_flags(flags: Flags, out: &mut Vec<u8>) -> std::io::Result<()> {
-    if flags.is_empty() {
-        out.push(b'-');
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        for (query, expected) in [
+            ("a=%41%20b", Some("A b")),
+            ("a=x+y", Some("x+y")),
+            ("a=%2B%26%3D", Some("+&=")),
+            ("a=%zz", Some("%zz")),
+            ("a=%4", Some("%4")),
+            ("a=%0d%0ax%00", Some("%0d%0ax%00")),
+            ("%61=1&a=2", Some("1")),
+            ("a", Some("")),
+            ("b=1", None),
+        ] {
+            let target = format!("/p?{query}");
+            let value = query_parameter(&target, "a");
+            assert_eq!(value.as_deref(), expected.map(str::as_bytes), "{query}");
+        }
     }
-    for (at, flag) in flags.iter().enumerate() {
-        write!(out, "{}{}", if at > 0 { "," } else { "" }, flag.long())?;
+
+    #[test]
+    fn blocks() {
+        for (address, bits, expected) in [
+            ("127.1.2.3", 16, "127.1.0.0/16"),
+            ("127.1.2.3", 0, "0.0.0.0/0"),
+            ("127.1.2.3", 33, "127.1.2.3/32"),
+            ("2001:db8::1", 32, "2001:db8::/32"),
+        ] {
+            let mut out = Vec::new();
+            block(address.parse().expect("an address"), bits, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
     }
-    Ok(())
-}
 
-fn text(out: &mut Vec<u8>, value: Option<&str>) -> std::io::Result<()> {
-    out.extend_from_slice(value.unwrap_or("").as_bytes());
-    Ok(())
-}
-
-fn time(out: &mut Vec<u8>, time: Option<SystemTime>) -> std::io::Result<()> {
-    if let Some(time) = time {
-        Timestamps::default().write(time, out);
-    }
-    Ok(())
-}
-
-fn peer(tls: Option<&TlsSession>) -> Option<&PeerCertificate> {
-    tls.and_then(TlsSession::peer)
-}
-
-fn inet(address: Option<&portcullis_snapshot::cluster::Address>) -> Option<SocketAddr> {
-    address?.inet()
-}
-
-fn version(version: ProtocolVersion) -> &'static str {
-    match version {
-        ProtocolVersion::TLSv1_3 => "TLSv1.3",
-        ProtocolVersion::TLSv1_2 => "TLSv1.2",
-        _ => "",
-    }
-}
-
-/// OpenSSL's names, as Istio's gateway prints them.
-fn cipher(suite: CipherSuite) -> &'static str {
-    match suite {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
-        _ => "",
+    #[test]
+    fn hosts() {
+        for (authority, expected) in [("a.test:80", "a.test"), ("a.test", "a.test"), ("[::1]:80", "[::1]")] {
+            assert_eq!(without_port(authority.as_bytes()), expected.as_bytes());
+        }
+        assert_eq!(without_port(b"[::1]"), b"[::1]");
     }
 }

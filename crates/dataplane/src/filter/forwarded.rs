@@ -82,7 +82,7 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
         exchange.scheme = proto;
     }
     // Without one of its own, the gateway goes by the client's.
-    let own = settings.own_headers.request_id.then(|| exchange.worker().with_dice(request_id));
+    let own = settings.own_headers.request_id.then(|| exchange.worker().with_dice(random_uuid));
     let port = exchange.connection.local.port();
     let headers = &mut exchange.request.headers;
     headers.set("x-forwarded-for", appended.clone());
@@ -149,7 +149,7 @@ fn nth_from_right(list: &str, hops: usize) -> Option<IpAddr> {
 }
 
 /// A random UUID (RFC 9562 §5.4); its 15th character, `4`, says "not traced" to Istio's tools.
-fn request_id(dice: &mut rand::rngs::SmallRng) -> Bytes {
+pub(crate) fn random_uuid(dice: &mut rand::rngs::SmallRng) -> Bytes {
     use rand::RngExt as _;
     const HEX: &[u8; 16] = b"0123456789abcdef";
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn request_ids_are_version_4_uuids() {
         use rand::SeedableRng as _;
-        let id = request_id(&mut rand::rngs::SmallRng::seed_from_u64(1));
+        let id = random_uuid(&mut rand::rngs::SmallRng::seed_from_u64(1));
         let id = text(&id);
         assert_eq!((id.len(), &id[14..15]), (36, "4"));
         assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");

@@ -25,6 +25,7 @@ use crate::http::h1::io::Writer;
 use crate::http::message::{Request, Responder, text};
 use crate::http::{pipeline, reply};
 use crate::stream::Stream;
+use crate::upstream::link::Link;
 use crate::upstream::registry::Picked;
 use crate::worker::Worker;
 
@@ -79,6 +80,10 @@ pub(crate) struct Exchange {
     pub(crate) cookie: Option<cookie::Generated>,
     /// What is translated, where the request is gRPC-Web and the port is for it.
     pub(crate) grpc_web: Option<grpc_web::Forms>,
+    /// When all of the request had been sent to the upstream that answers.
+    pub(crate) sent: Option<Instant>,
+    /// The upstream connection of the current try, once there is one.
+    pub(crate) link: Option<Rc<Link>>,
     /// The route that matched, by virtual host and position: routes live in the pinned snapshot.
     pub(crate) matched: Option<Matched>,
 }
@@ -155,6 +160,12 @@ impl Drop for Record {
 }
 
 impl Exchange {
+    /// There is a connection for the current try.
+    pub(crate) fn reached(&mut self, link: &Rc<Link>) {
+        self.record.inner.upstream_local_address = link.local;
+        self.link = Some(Rc::clone(link));
+    }
+
     /// What routing looks at.
     pub(crate) fn view(&self) -> RequestView<'_> {
         let (path, query) = portcullis_snapshot::path::split(text(&self.request.target));
@@ -202,6 +213,8 @@ pub(crate) async fn run(
         hash: None,
         cookie: None,
         grpc_web: None,
+        sent: None,
+        link: None,
         matched: None,
     });
     pipeline::run(exchange, body, responder).await

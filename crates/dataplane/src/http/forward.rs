@@ -103,6 +103,7 @@ impl Journey<'_> {
             }
             timers.start_try();
             self.exchange.record.inner.endpoint = Some(Arc::clone(pending.endpoint()));
+            self.exchange.link = None;
             let attempt = Attempt { upstream: &self.upstream, fresh: self.stale > 0 };
             let answered = attempt.run(&mut self.exchange, &pending, body, &mut responder, &mut timers).await;
             // The try is over, and with it its share of the retries in progress.

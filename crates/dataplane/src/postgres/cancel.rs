@@ -176,6 +176,7 @@ mod tests {
             warmup: None,
             transport: portcullis_snapshot::transport::Transport::default(),
             health_check: None,
+            notes: portcullis_snapshot::cluster::Notes::default(),
         };
         Target { cluster: cluster.into(), address: Address::Inet(([127, 0, 0, 1], port).into()) }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use portcullis_snapshot::tls::ServerTls;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -32,19 +33,19 @@ pub(crate) type Accepted = Result<(Box<TlsStream<Replay<TcpStream>>>, TlsSession
 ///
 /// Dropping the future closes the connection.
 pub(crate) async fn accept(
-    config: &Arc<ServerConfig>,
+    tls: &ServerTls,
     hello: &ClientHello,
     inside: Inside,
     stream: TcpStream,
     ahead: BytesMut,
 ) -> Accepted {
-    let config = fitting(config, hello, inside);
+    let config = fitting(&tls.config, hello, inside);
     let replay = Replay { ahead: ahead.freeze(), inner: stream };
     let stream = match TlsAcceptor::from(config).accept(replay).into_fallible().await {
         Ok(stream) => Box::new(stream),
         Err((error, replay)) => return Err((error, replay.inner)),
     };
-    match TlsSession::new(hello.server_name().map(Arc::from), stream.get_ref().1) {
+    match TlsSession::new(hello.server_name().map(Arc::from), tls.leaf.clone(), stream.get_ref().1) {
         Some(session) => Ok((stream, session)),
         // A finished handshake has agreed on a version and a cipher.
         None => Err((io::ErrorKind::InvalidData.into(), stream.into_inner().0.inner)),

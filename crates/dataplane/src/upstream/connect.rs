@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use crate::connection::TlsSession;
 use crate::error::UpstreamError;
 use crate::stream::Stream;
 use crate::upstream::introduce::{self, Ends};
@@ -23,6 +25,7 @@ use crate::upstream::race::race;
 /// A new connection and what TLS agreed on.
 pub(crate) struct Connected {
     pub(crate) stream: Stream,
+    pub(crate) tls: Option<TlsSession>,
     /// Whether ALPN chose HTTP/2.
     pub(crate) http2: bool,
 }
@@ -70,7 +73,7 @@ pub(crate) async fn open(
     let connecting = async {
         let stream = plain(cluster, dial.address, dial.client).await?;
         match &cluster.tls {
-            None => Ok(Connected { stream, http2: false }),
+            None => Ok(Connected { stream, tls: None, http2: false }),
             Some(tls) => secure((tls, purpose), stream, dial.address, dial.host).await,
         }
     };
@@ -138,9 +141,10 @@ pub(crate) async fn secure(
     address: &Address,
     host: Option<&str>,
 ) -> Result<Connected, UpstreamError> {
-    let name = match server_name(tls, host) {
+    let sent = server_name(tls, host);
+    let name = match &sent {
         // A host that is no name is sent to nobody and stands in no certificate.
-        Some(name) => ServerName::try_from(&*name).map_or_else(|_| nobody(), |name| name.to_owned()),
+        Some(name) => ServerName::try_from(&**name).map_or_else(|_| nobody(), |name| name.to_owned()),
         // Without a name none is sent, as for an IP address; what is remembered of the session is told apart by it.
         None => address.inet().map_or_else(nobody, |address| ServerName::IpAddress(address.ip().into())),
     };
@@ -151,7 +155,10 @@ pub(crate) async fn secure(
     // A sidecar of a mesh says it in Istio's own words.
     let http2 = purpose == Purpose::Http2 && matches!(agreed, Some(b"h2" | b"istio-h2" | b"istio"))
         || agreed == Some(b"h2");
-    Ok(Connected { stream: Stream::TlsClient(Box::new(stream)), http2 })
+    // None is sent for what is no name.
+    let sent = sent.filter(|name| !name.is_empty() && name.parse::<IpAddr>().is_err());
+    let session = TlsSession::with_upstream(sent, tls.leaf.clone(), stream.get_ref().1);
+    Ok(Connected { stream: Stream::TlsClient(Box::new(stream)), tls: session, http2 })
 }
 
 /// A name that no certificate is for.

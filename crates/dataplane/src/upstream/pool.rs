@@ -8,7 +8,6 @@ mod shared;
 mod slot;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +20,9 @@ use portcullis_traffic::breaker::Breaker;
 
 use crate::error::UpstreamError;
 use crate::http::h1::io::{Reader, Writer, split};
-use crate::upstream::connect::{self, Connected, Dial, Purpose};
+use crate::upstream::connect::{self, Dial, Purpose};
 use crate::upstream::introduce::Ends;
+use crate::upstream::link::Link;
 pub(crate) use shared::H2Lease;
 use shared::Shared;
 pub(crate) use slot::Slot;
@@ -71,8 +71,8 @@ pub(crate) struct H1Connection {
     pub(crate) served: u32,
     /// How long it had been idle; `None` for a new one.
     pub(crate) idle_for: Option<Duration>,
-    /// Own address, asked for once.
-    pub(crate) local: Option<SocketAddr>,
+    /// What is known of it.
+    pub(crate) link: Rc<Link>,
     /// Its share of the cluster's connection limit.
     pub(crate) slot: Slot,
 }
@@ -103,7 +103,7 @@ struct Idle {
     writer: Writer,
     since: Instant,
     served: u32,
-    local: Option<SocketAddr>,
+    link: Rc<Link>,
     slot: Slot,
 }
 
@@ -167,29 +167,20 @@ impl Pool {
         };
         let connected = connect::open(cluster, key.dial(wanted.host), Purpose::Http).await;
         slot.tried(&connected);
-        let Connected { stream, .. } = connected?;
-        let local = stream.local_address();
+        let (stream, link) = Link::of(connected?);
         let (reader, writer) = split(stream, BytesMut::new());
-        Ok(H1Connection { reader, writer, key, served: 0, idle_for: None, local, slot })
+        Ok(H1Connection { reader, writer, key, served: 0, idle_for: None, link, slot })
     }
 
     /// The most recently used idle connection that is still good.
     fn take_idle(&self, cluster: &Cluster, key: &Key) -> Option<H1Connection> {
         let mut pool = self.idle.borrow_mut();
         let idle = pool.get_mut(key)?;
-        while let Some(Idle { reader, writer, since, served, local, slot }) = idle.pop() {
+        while let Some(Idle { reader, writer, since, served, link, slot }) = idle.pop() {
             let over = slot.is_older(cluster.pool.max_connection_duration);
             if !over && !reader.with_stream(crate::stream::Stream::is_stale) {
                 let idle_for = Some(since.elapsed());
-                return Some(H1Connection {
-                    reader,
-                    writer,
-                    key: key.clone(),
-                    served,
-                    idle_for,
-                    local,
-                    slot,
-                });
+                return Some(H1Connection { reader, writer, key: key.clone(), served, idle_for, link, slot });
             }
             self.slots.ended();
             drop(slot);
@@ -211,14 +202,14 @@ impl Pool {
     }
 
     fn keep(&self, connection: H1Connection) {
-        let H1Connection { reader, writer, key, served, local, slot, .. } = connection;
+        let H1Connection { reader, writer, key, served, link, slot, .. } = connection;
         let mut pool = self.idle.borrow_mut();
         let idle = match pool.get_mut(&key) {
             Some(idle) => idle,
             None => pool.entry(key.clone()).or_default(),
         };
         let oldest = (idle.len() == MAX_IDLE).then(|| idle.remove(0));
-        idle.push(Idle { reader, writer, since: Instant::now(), served, local, slot });
+        idle.push(Idle { reader, writer, since: Instant::now(), served, link, slot });
         drop(pool);
         drop(oldest);
         self.slots.freed(&key);

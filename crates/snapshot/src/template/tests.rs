@@ -38,7 +38,7 @@ fn targets() {
         ("%PATH%", Operator::Path { query: true, which: Which::Now }),
         ("%PATH(NQ)%", Operator::Path { query: false, which: Which::Now }),
         ("%PATH(WQ:ORIG)%", Operator::Path { query: true, which: Which::Original }),
-        ("%QUERY_PARAMS(ORIG_OR_PATH)%", Operator::Query(Which::OriginalOrNow)),
+        ("%QUERY_PARAMS(ORIG)%", Operator::Query(Which::Original)),
         ("%GRPC_STATUS%", Operator::GrpcStatus(GrpcForm::Camel)),
         ("%GRPC_STATUS(SNAKE_STRING)%", Operator::GrpcStatus(GrpcForm::Snake)),
         ("%GRPC_STATUS_NUMBER%", Operator::GrpcStatus(GrpcForm::Number)),
@@ -55,10 +55,59 @@ fn targets() {
 }
 
 #[test]
+fn what_is_asked_for_in_several_ways() {
+    let metadata =
+        |of, keys: &[&str]| Operator::Metadata { of, path: keys.iter().map(|&key| key.into()).collect() };
+    let header = |name: &str| Operator::Request { name: name.into(), alternative: None, max: None };
+    let block = |bits| Operator::Block { address: PlainOperator::UpstreamLocalAddressWithoutPort, bits };
+    for (text, expected) in [
+        ("%REQUEST_HEADER(X-A)%", header("x-a")),
+        ("%METADATA(ROUTE:istio:config)%", metadata(MetadataOf::Route, &["istio", "config"])),
+        ("%CLUSTER_METADATA(istio)%", metadata(MetadataOf::Cluster, &["istio"])),
+        (
+            r#"%UPSTREAM_METADATA(["istio", "workload"])%"#,
+            metadata(MetadataOf::Endpoint, &["istio", "workload"]),
+        ),
+        ("%METADATA(LISTENER:istio)%", Operator::Valueless("METADATA(LISTENER:istio)".into())),
+        ("%REQUESTED_SERVER_NAME(HOST_FIRST)%", Operator::ServerName { host_first: true }),
+        ("%REQUESTED_SERVER_NAME(SNI_ONLY)%", Operator::Plain(PlainOperator::RequestedServerName)),
+        ("%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%", Operator::Plain(PlainOperator::ResponseCodeDetails)),
+        ("%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(8)%", block(8)),
+        (
+            "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(x)%",
+            Operator::Plain(PlainOperator::UpstreamLocalAddressWithoutPort),
+        ),
+        ("%START_TIME%", Operator::Time { moment: Moment::Start, format: None }),
+    ] {
+        let parsed = Template::parse(text);
+        assert_eq!(parsed, Ok(Template::Parts(vec![Part::Operator(expected.clone())])), "{text}");
+    }
+}
+
+#[test]
+fn written_as_they_were() {
+    for text in [
+        "%START_TIME(%Y-%m-%d %3f)%",
+        "%EMIT_TIME_LOCAL%",
+        "%DOWNSTREAM_PEER_CERT_V_START(%b %d %H:%M:%S %Y %Z)%",
+        "%METADATA(CLUSTER:istio:subset)%",
+        "%REQUESTED_SERVER_NAME(SNI_FIRST)%",
+        "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(24)%",
+    ] {
+        let Ok(Template::Parts(parts)) = Template::parse(text) else { panic!("{text}") };
+        let [Part::Operator(operator)] = &*parts else { panic!("{text}") };
+        assert_eq!(operator.to_string(), text);
+    }
+}
+
+#[test]
 fn refused() {
-    let grpc = ["%GRPC_STATUS(X)%", "%GRPC_STATUS_NUMBER(X)%", "%TRACE_ID(x)%", "%METADATA%"];
+    let grpc =
+        ["%GRPC_STATUS(X)%", "%GRPC_STATUS_NUMBER(X)%", "%TRACE_ID(x)%", "%METADATA%", "%METADATA(X:a)%"];
+    let named =
+        ["%REQUESTED_SERVER_NAME(x)%", "%PROTOCOL(x)%", "%START_TIME(%-d)%", "%UPSTREAM_METADATA([x])%"];
     let plain = ["%", "50% off", "%NOPE%", "%REQ%", "%REQ()%", "%REQ(a):x%", "%REQ(a%", "%PATH(X)%"];
-    for text in plain.into_iter().chain(grpc) {
+    for text in plain.into_iter().chain(grpc).chain(named) {
         assert!(Template::parse(text).is_err(), "{text}");
     }
 }

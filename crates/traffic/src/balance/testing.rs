@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use portcullis_snapshot::cluster::{
-    Address, Balancer, Cluster, Endpoint, Endpoints, PoolLimits, Service, UpstreamProtocol, Workload,
+    Address, Balancer, Cluster, Endpoint, Endpoints, Notes, PoolLimits, Service, UpstreamProtocol, Workload,
 };
 use rand::SeedableRng;
 use rand::rand_core::{Infallible, TryRng};
@@ -48,6 +48,7 @@ pub(crate) fn address(number: u8) -> Address {
 /// Endpoint `number` with a weight.
 pub(crate) fn endpoint(number: u8, weight: u32, healthy: bool) -> Arc<Endpoint> {
     Arc::new(Endpoint {
+        name: None,
         address: address(number),
         weight,
         healthy,
@@ -71,5 +72,6 @@ pub(crate) fn cluster(balancer: Balancer, endpoints: Vec<Arc<Endpoint>>) -> Clus
         warmup: None,
         transport: portcullis_snapshot::transport::Transport::default(),
         health_check: None,
+        notes: Notes::default(),
     }
 }

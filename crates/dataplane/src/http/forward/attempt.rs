@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::http::h1::encode::BodyWriter;
 use crate::http::h1::head::{self, Framing, Scan};
 use crate::http::h1::io::Reader;
 use crate::http::message::{Responder, Response};
+use crate::upstream::link::Link;
 use crate::upstream::pool::{H1Connection, H2Lease, Key, Lease, Pool, Slot, Wanted};
 use crate::upstream::registry::{Picked, Upstream};
 
@@ -65,7 +67,7 @@ pub(super) enum Carrier {
     H1 {
         key: Key,
         served: u32,
-        local: Option<std::net::SocketAddr>,
+        link: Rc<Link>,
         slot: Slot,
         /// Whether the response lets the connection be used again.
         reusable: bool,
@@ -177,8 +179,8 @@ impl Attempt<'_> {
         responder: &mut Responder,
         timers: &mut Timers,
     ) -> Result<Answer, Failure> {
-        let H1Connection { reader, mut writer, key, served, idle_for, local, slot } = connection;
-        exchange.record.inner.upstream_local_address = local;
+        let H1Connection { reader, mut writer, key, served, idle_for, link, slot } = connection;
+        exchange.reached(&link);
         let framing = write_head(&exchange.request, writer.buffer());
         let unsent = writer.pending();
         let upload = Pump::new(body, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
@@ -212,7 +214,7 @@ impl Attempt<'_> {
         let content = Body::H1 { reader, decoder: Decoder::new(framing) };
         let reusable = framing != Framing::UntilClose && wire::keeps_alive(&head);
         let head = Response { status: head.status, headers: head.headers };
-        let carrier = Carrier::H1 { key, served, local, slot, reusable };
+        let carrier = Carrier::H1 { key, served, link, slot, reusable };
         Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
     }
 
@@ -224,7 +226,7 @@ impl Attempt<'_> {
         responder: &mut Responder,
         timers: &mut Timers,
     ) -> Result<Answer, Failure> {
-        exchange.record.inner.upstream_local_address = lease.local();
+        exchange.reached(lease.link());
         let Some(request) = h2_request(&exchange.request, exchange.scheme) else {
             return Err(Failure::Client(ClientError::BadPath, body));
         };

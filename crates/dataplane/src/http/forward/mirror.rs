@@ -331,8 +331,8 @@ impl Shadow {
             return self.upstream.put_unused(lease);
         };
         let local = match &lease {
-            Lease::H1(connection) => connection.local,
-            Lease::H2(lease) => lease.local(),
+            Lease::H1(connection) => connection.link.local,
+            Lease::H2(lease) => lease.link().local,
         };
         if let Some(local) = local {
             forwarded_by(&mut self.request, local.ip());
@@ -362,7 +362,7 @@ async fn over_h1(
     content: Content<'_>,
     picked: &Picked,
 ) {
-    let H1Connection { reader, mut writer, key, served, local, slot, .. } = connection;
+    let H1Connection { reader, mut writer, key, served, link, slot, .. } = connection;
     let framing = write_head(request, writer.buffer());
     let mut upload = Pump::new(content, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
     let mut source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true, keeps_case: false };
@@ -381,7 +381,7 @@ async fn over_h1(
     let whole = swallow(&mut upload, &mut rest).await && upload.is_done();
     let (Body::H1 { reader, decoder }, Sink::H1 { writer, body }) = (rest, upload.sink) else { return };
     if whole && reusable && body.is_complete() && decoder.is_done() && reader.buffer.is_empty() {
-        upstream.put(H1Connection { reader, writer, key, served, idle_for: None, local, slot });
+        upstream.put(H1Connection { reader, writer, key, served, idle_for: None, link, slot });
     }
 }
 

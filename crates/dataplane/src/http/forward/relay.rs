@@ -37,6 +37,8 @@ pub(super) async fn run(
     // The request counts as one in progress until its response has ended.
     let Answer { head, mut upload, mut content, carrier, admitted } = answer;
     upload.source.settle();
+    exchange.record.inner.bytes_received = upload.moved;
+    exchange.sent = timers.sent_at();
     let mut response = finish_head(&mut exchange, destination, head, &timers);
     if let Some(forms) = exchange.grpc_web {
         content = to_grpc_web(forms, &mut response, content, &mut timers).await;
@@ -283,7 +285,7 @@ fn give_back(
     let (request_body, upstream_sink) = (upload.source.into_live(), upload.sink);
     let (content, mut sink) = (download.source.untranslated(), download.sink);
     if let (
-        Carrier::H1 { key, served, local, slot, reusable: true },
+        Carrier::H1 { key, served, link, slot, reusable: true },
         Body::H1 { reader, decoder },
         Sink::H1 { writer, body },
     ) = (carrier, content, upstream_sink)
@@ -295,7 +297,7 @@ fn give_back(
             && decoder.is_done()
             && reader.buffer.is_empty();
         if clean {
-            upstream.put(H1Connection { reader, writer, key, served, idle_for: None, local, slot });
+            upstream.put(H1Connection { reader, writer, key, served, idle_for: None, link, slot });
         }
     }
     if !upload_done

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +16,9 @@ use tokio::sync::Notify;
 use super::Key;
 use super::slot::{Slot, Slots};
 use crate::error::UpstreamError;
-use crate::upstream::connect::{self, Connected, Purpose};
+use crate::upstream::connect::{self, Purpose};
 use crate::upstream::keepalive;
+use crate::upstream::link::Link;
 
 /// HTTP/2 receive window of a stream towards an upstream, in bytes.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -52,7 +52,7 @@ struct H2Connection {
     alive: Rc<Cell<bool>>,
     last_used: Cell<Instant>,
     born: Instant,
-    local: Option<SocketAddr>,
+    link: Rc<Link>,
 }
 
 /// A stream's share of an HTTP/2 connection; given back on drop.
@@ -65,8 +65,9 @@ impl H2Lease {
         self.connection.send.clone()
     }
 
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.connection.local
+    /// What is known of the connection.
+    pub(crate) fn link(&self) -> &Rc<Link> {
+        &self.connection.link
     }
 
     /// Whether the upstream has not said yet how many streams it takes.
@@ -153,11 +154,11 @@ impl Shared {
         let _done = Opening { pool: self, key: &key, opened };
         let connected = connect::open(cluster, key.dial(host), Purpose::Http2).await;
         slot.tried(&connected);
-        let Connected { stream, http2 } = connected?;
-        if cluster.tls.is_some() && !http2 {
+        let connected = connected?;
+        if cluster.tls.is_some() && !connected.http2 {
             return Err(UpstreamError::Connect("TLS: the upstream does not offer HTTP/2 (ALPN h2)".into()));
         }
-        let local = stream.local_address();
+        let (stream, link) = Link::of(connected);
         let mut settings = h2::client::Builder::new();
         settings
             .initial_window_size(STREAM_WINDOW)
@@ -180,7 +181,7 @@ impl Shared {
             alive: Rc::clone(&alive),
             last_used: Cell::new(Instant::now()),
             born: Instant::now(),
-            local,
+            link,
         });
         tokio::task::spawn_local(async move {
             if let Err(error) = keepalive::drive(driver, pings).await {

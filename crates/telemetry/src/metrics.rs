@@ -13,6 +13,12 @@
 //! | `portcullis_config_last_publish_timestamp_seconds` | gauge | when it came into force, Unix time |
 //! | `portcullis_config_age_seconds` | gauge | time since then |
 //! | `portcullis_cluster_watches{state}` | gauge | watches of a Kubernetes cluster: `awaited`, `following`, `failing`, `not_installed`, `forbidden` |
+//! | `portcullis_cluster_watch_age_seconds{kind,namespace}` | gauge | time since a watch last heard anything, bookmarks too |
+//! | `portcullis_configuration_source{source}` | gauge | 1 for where the configuration comes from: `cluster`, `cache`, `files` |
+//! | `portcullis_configuration_age_seconds` | gauge | time since it was last known to be what its source says |
+//! | `portcullis_reporting_leader` | gauge | whether this process writes status and events |
+//! | `portcullis_reporting_replicas` | gauge | replicas whose state the writer knows |
+//! | `portcullis_reporting_writes_total{object,result}` | counter | writes to the cluster: `status`, `event`, `lease`; `done`, `conflict`, `failed`, `dropped` |
 //! | `portcullis_diagnostics{code,severity}` | gauge | findings in the configuration in force |
 //! | `portcullis_certificate_expiry_seconds{secret,serial}` | gauge | time until a served certificate expires, negative afterwards |
 //! | `portcullis_drops_total{reason}` | counter | what was refused or lost, see [`DropReason`] |
@@ -31,6 +37,7 @@
 //! and came back would look like a restart. Labels name workloads, not endpoints, so a rollout that
 //! replaces every pod of a Deployment adds no series. [`Options::max_series`] bounds the rest.
 
+pub mod cluster;
 mod known;
 mod labels;
 mod process;

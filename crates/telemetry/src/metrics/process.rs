@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::cluster::Cluster;
 use super::labels::label;
 use super::render::family;
 
@@ -123,6 +124,7 @@ pub struct Process {
     health_checks: Mutex<Vec<HealthCheckCount>>,
     /// By state; empty where no cluster is followed.
     watches: Mutex<Vec<(&'static str, u64)>>,
+    cluster: Arc<Cluster>,
 }
 
 impl Process {
@@ -140,6 +142,7 @@ impl Process {
             certificates: Mutex::default(),
             health_checks: Mutex::default(),
             watches: Mutex::default(),
+            cluster: Arc::default(),
         }
     }
 
@@ -181,6 +184,12 @@ impl Process {
         *self.watches.lock().unwrap_or_else(PoisonError::into_inner) = watches;
     }
 
+    /// What is known of a followed cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
     pub(super) fn version(&self) -> &str {
         &self.version
     }
@@ -196,6 +205,7 @@ impl Process {
         label("version", &self.version, out);
         out.push_str("} 1\n");
         self.render_config(now, out);
+        self.cluster.render(now, out);
         self.render_watches(out);
         self.render_diagnostics(out);
         self.render_certificates(now, out);

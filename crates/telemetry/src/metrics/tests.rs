@@ -298,6 +298,14 @@ portcullis_config_last_publish_timestamp_seconds 1785585590.000
 # HELP portcullis_config_age_seconds Time since the configuration in force was published.
 # TYPE portcullis_config_age_seconds gauge
 portcullis_config_age_seconds 10.123
+# HELP portcullis_configuration_source Where the configuration in force comes from; 1 for that source.
+# TYPE portcullis_configuration_source gauge
+portcullis_configuration_source{{source="files"}} 1
+portcullis_configuration_source{{source="cluster"}} 0
+portcullis_configuration_source{{source="cache"}} 0
+# HELP portcullis_configuration_age_seconds Time since the configuration in force was last known to be what its source says.
+# TYPE portcullis_configuration_age_seconds gauge
+portcullis_configuration_age_seconds 0.000
 # HELP portcullis_cluster_watches Watches of the cluster's resources, by state.
 # TYPE portcullis_cluster_watches gauge
 portcullis_cluster_watches{{state="following"}} 9

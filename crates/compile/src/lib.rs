@@ -50,6 +50,7 @@ pub use files::{Files, referenced_files};
 pub use honoured::{Honoured, honoured_fields};
 pub use objects::Objects;
 pub use portcullis_api::{ObjectRef, Origin, Severity};
+pub use unhonoured::not_honoured;
 
 use crate::binding::Bindings;
 use crate::clusters::Clusters;

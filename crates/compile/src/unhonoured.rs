@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_api::networking::TrafficPolicy;
-use portcullis_api::{DestinationRule, Kind, ObjectRef};
+use portcullis_api::{DestinationRule, Kind, ObjectRef, Unsupported};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
 use crate::objects::Objects;
@@ -39,41 +39,49 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
     }
 }
 
-/// Reports objects of kinds that Istio's gateway obeys and this one does not yet. Policies are errors: what
-/// they refuse is served.
+/// Reports objects of kinds that Istio's gateway obeys and this one does not yet.
 pub(crate) fn report_kinds(objects: &Objects, diagnostics: &mut Diagnostics) {
     for object in objects.unread.values().flat_map(|table| table.values()) {
-        let (code, message, remedy) = match (object.api_group(), &*object.kind) {
-            ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => (
-                Code::PolicyNotEnforced,
-                "is not enforced yet: requests it would refuse are served",
-                "do not rely on this gateway for it; enforce it behind the gateway until it is honoured",
-            ),
-            ("telemetry.istio.io", "Telemetry")
-            | ("networking.istio.io", "EnvoyFilter" | "ProxyConfig")
-            | ("extensions.istio.io", "WasmPlugin")
-            | ("networking.k8s.io", "Ingress")
-            | ("gateway.networking.k8s.io", _) => (
-                Code::KindNotHonoured,
-                "has no effect: this kind is not honoured yet",
-                "remove it, or expect nothing of it",
-            ),
-            _ => continue,
-        };
-        diagnostics.push(Diagnostic {
-            severity: code.severity(),
-            code,
-            object: ObjectRef {
-                kind: Arc::clone(&object.kind),
-                namespace: object.meta.namespace.clone(),
-                name: object.meta.name.clone(),
-            },
-            field: String::new(),
-            message: message.to_owned(),
-            remedy: remedy.to_owned(),
-            origin: Some(object.origin.clone()),
-        });
+        if let Some(diagnostic) = not_honoured(object) {
+            diagnostics.push(diagnostic);
+        }
     }
+}
+
+/// What there is to say about an object of a kind that is not read: something where Istio's gateway obeys it and this one
+/// does not yet. Policies are errors: what they refuse is served.
+#[must_use]
+pub fn not_honoured(object: &Unsupported) -> Option<Diagnostic> {
+    let (code, message, remedy) = match (object.api_group(), &*object.kind) {
+        ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => (
+            Code::PolicyNotEnforced,
+            "is not enforced yet: requests it would refuse are served",
+            "do not rely on this gateway for it; enforce it behind the gateway until it is honoured",
+        ),
+        ("telemetry.istio.io", "Telemetry")
+        | ("networking.istio.io", "EnvoyFilter" | "ProxyConfig")
+        | ("extensions.istio.io", "WasmPlugin")
+        | ("networking.k8s.io", "Ingress")
+        | ("gateway.networking.k8s.io", _) => (
+            Code::KindNotHonoured,
+            "has no effect: this kind is not honoured yet",
+            "remove it, or expect nothing of it",
+        ),
+        _ => return None,
+    };
+    Some(Diagnostic {
+        severity: code.severity(),
+        code,
+        object: ObjectRef {
+            kind: Arc::clone(&object.kind),
+            namespace: object.meta.namespace.clone(),
+            name: object.meta.name.clone(),
+        },
+        field: String::new(),
+        message: message.to_owned(),
+        remedy: remedy.to_owned(),
+        origin: Some(object.origin.clone()),
+    })
 }
 
 #[cfg(test)]

@@ -1,64 +1,135 @@
 //! What the control thread keeps of a cluster: its objects, and when a burst of news is over.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use portcullis_api::Kind;
+use portcullis_api::{Kind, Severity};
 use portcullis_compile::{GatewayWorkload, Objects};
+use portcullis_telemetry::metrics::cluster::{Cluster as Gauges, Source};
+use tokio::sync::watch as signal;
 
-use crate::kubernetes::Options;
-use crate::live::{Event, Live};
+use crate::cache::Saved;
+use crate::kubernetes::unread::Unread;
+use crate::kubernetes::{News, Options};
+use crate::live::Live;
 use crate::notice::Notice;
+use crate::report::Bulletin;
 use crate::settle::{Settle, SettleTimes};
+
+/// How long a cluster has to tell everything before what was saved of it is served. One that cannot be reached, and says so,
+/// has no time at all.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The cluster as the control thread knows it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     live: Live,
+    unread: Unread,
+    /// What an earlier process saved; only until the cluster has told everything.
+    saved: Option<Saved>,
+    /// Until when the cluster may take its time.
+    patience: Option<Instant>,
     namespace: String,
     /// Name of the gateway's own Pod.
     pod: Option<String>,
     burst: Settle,
+    /// The number of the last news.
+    news: u64,
+    bulletin: signal::Sender<Bulletin>,
+    gauges: Arc<Gauges>,
 }
 
 impl Cluster {
-    pub(crate) fn new(options: &Options, times: SettleTimes) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        times: SettleTimes,
+        bulletin: signal::Sender<Bulletin>,
+        gauges: Arc<Gauges>,
+    ) -> Self {
         Self {
             live: Live::new(options.scopes()),
+            unread: Unread::default(),
+            saved: None,
+            patience: None,
             namespace: options.namespace.clone(),
             pod: options.pod.clone(),
             burst: Settle::new(times),
+            news: 0,
+            bulletin,
+            gauges,
         }
     }
 
     /// Takes news in.
-    pub(crate) fn take(&mut self, event: Event, now: Instant) {
-        if self.live.apply(event) {
+    pub(crate) fn take(&mut self, news: News, now: Instant) {
+        let changed = match news {
+            News::Told { number, event } => {
+                self.news = self.news.max(number);
+                self.live.apply(event)
+            }
+            News::Unread(event) => self.unread.apply(event),
+            News::Saved(saved) => {
+                (self.saved, self.patience) = (Some(saved), Some(now + PATIENCE));
+                false
+            }
+        };
+        // From here on the cluster itself counts.
+        let whole = self.saved.is_some() && self.live.is_synced();
+        if whole {
+            (self.saved, self.patience) = (None, None);
+        }
+        if changed || whole {
             self.burst.note_whole(now);
+        } else if self.burst.due().is_none() {
+            // What was published last is made of these news, too.
+            self.bulletin.send_if_modified(|bulletin| {
+                bulletin.news = self.news;
+                false
+            });
         }
     }
 
-    /// Whether news is there and its burst is over.
+    /// Whether news is there and its burst is over, or the cluster has had its time.
     pub(crate) fn collect(&mut self, now: Instant) -> bool {
-        self.burst.finish(now)
+        let waited = self.patience.take_if(|until| *until <= now).is_some();
+        self.burst.finish(now) || waited
     }
 
-    /// When the burst is over.
+    /// When the burst is over, or the cluster has had its time.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.burst.due()
+        [self.burst.due(), self.patience].into_iter().flatten().min()
     }
 
     /// Whether all is there that a first snapshot needs.
     pub(crate) fn is_whole(&self) -> bool {
-        self.live.is_synced()
+        self.live.is_synced() || self.in_use().is_some()
+    }
+
+    /// What was saved, if that is what is served: the cluster has not told everything yet, and cannot or does not.
+    fn in_use(&self) -> Option<&Saved> {
+        let unreachable = || self.live.states().get("failing").is_some_and(|count| *count > 0);
+        self.saved.as_ref().filter(|_| self.patience.is_none() || unreachable())
     }
 
     pub(crate) fn objects(&self) -> &Objects {
-        self.live.objects()
+        self.in_use().map_or_else(|| self.live.objects(), |saved| &saved.objects)
+    }
+
+    /// A snapshot of all this was published, with these notices.
+    pub(crate) fn published(&self, generation: u64, notices: &Arc<[Notice]>) {
+        let saved = self.in_use();
+        let (source, confirmed) = match saved {
+            Some(saved) => (Source::Cache, Some(saved.confirmed)),
+            None => (Source::Cluster, None),
+        };
+        self.gauges.set_source(source, confirmed);
+        let notices = Arc::clone(notices);
+        self.bulletin.send_replace(Bulletin { generation, news: self.news, live: saved.is_none(), notices });
     }
 
     pub(crate) fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
-        self.live.notices()
+        self.live.notices().chain(self.unread.notices()).chain(self.in_use().map(served_as_saved))
     }
 
     /// How many watches are in which state.
@@ -68,13 +139,13 @@ impl Cluster {
 
     /// How many objects of each kind there are.
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let counts = Kind::ALL.map(|kind| (kind.name(), self.live.objects().count(kind)));
+        let counts = Kind::ALL.map(|kind| (kind.name(), self.objects().count(kind)));
         counts.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
     /// Who the gateway is, as far as its Pod says: its labels, which Gateways select.
     pub(crate) fn describe(&self, workload: &mut GatewayWorkload) {
-        let Some(pod) = self.pod.as_ref().and_then(|name| self.live.objects().pod(&self.namespace, name))
+        let Some(pod) = self.pod.as_ref().and_then(|name| self.objects().pod(&self.namespace, name))
         else {
             return;
         };
@@ -82,33 +153,74 @@ impl Cluster {
     }
 }
 
+fn served_as_saved(saved: &Saved) -> Notice {
+    let mut notice = Notice::about_cluster(Severity::Warning, "ServedAsSaved");
+    "the cluster cannot be asked, so its state is served as an earlier process saved it"
+        .clone_into(&mut notice.message);
+    if let Some(reason) = &saved.without_secrets {
+        notice.message = format!("{}, without Secrets: {reason}", notice.message);
+    }
+    "the metric portcullis_configuration_age_seconds says how old it is".clone_into(&mut notice.remedy);
+    notice
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use portcullis_api::from_json_value;
     use serde_json::json;
 
     use super::*;
-    use crate::live::{Change, Read, Scope};
+    use crate::live::{Change, Event, Read, Scope};
 
-    fn pod(labels: &serde_json::Value) -> Event {
-        let metadata = json!({"name": "me", "namespace": "gw", "labels": labels});
-        let objects =
-            from_json_value("cluster", json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata}));
+    fn object(kind: &str, value: &serde_json::Value) -> News {
+        let mut value = value.clone();
+        (value["apiVersion"], value["kind"]) = ("v1".into(), kind.into());
+        let objects = from_json_value("cluster", value);
         let read =
             Read { object: objects.objects[0].object_ref(), objects: objects.objects, findings: Vec::new() };
-        Event { scope: Scope { kind: Kind::Pod, namespace: None }, change: Change::Applied(read) }
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).expect("a kind");
+        News::Told { number: 1, event: Event { scope: Scope { kind, namespace: None }, change: Change::Applied(read) } }
     }
 
-    #[test]
-    fn its_own_pod_says_who_the_gateway_is() {
-        let options = Options {
+    fn pod(labels: &serde_json::Value) -> News {
+        object("Pod", &json!({"metadata": {"name": "me", "namespace": "gw", "labels": labels}}))
+    }
+
+    fn options() -> Options {
+        Options {
             namespace: "gw".to_owned(),
             root_namespace: "istio-system".to_owned(),
             restricted_to: std::collections::BTreeSet::new(),
             context: None,
             pod: Some("me".to_owned()),
-        };
-        let (mut cluster, now) = (Cluster::new(&options, SettleTimes::DEFAULT), Instant::now());
+            workload: "edge".to_owned(),
+            write_status: None,
+            cache: None,
+        }
+    }
+
+    fn cluster() -> (Cluster, signal::Receiver<Bulletin>) {
+        let (bulletin, told) = signal::channel(Bulletin::default());
+        (Cluster::new(&options(), SettleTimes::DEFAULT, bulletin, Arc::default()), told)
+    }
+
+    fn saved(confirmed: SystemTime) -> News {
+        let metadata = json!({"name": "s", "namespace": "a"});
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {}});
+        let objects = from_json_value("cluster", service).objects.into_iter().collect();
+        News::Saved(Saved { objects, confirmed, without_secrets: None })
+    }
+
+    fn of_all(change: &Change) -> Vec<News> {
+        let news = |scope| News::Told { number: 2, event: Event { scope, change: change.clone() } };
+        options().scopes().into_iter().map(news).collect()
+    }
+
+    #[test]
+    fn its_own_pod_says_who_the_gateway_is() {
+        let ((mut cluster, _told), now) = (cluster(), Instant::now());
         let mut workload = GatewayWorkload::default();
         cluster.describe(&mut workload);
         assert_eq!(workload, GatewayWorkload::default());
@@ -120,5 +232,35 @@ mod tests {
         assert_eq!(cluster.due(), None);
         cluster.describe(&mut workload);
         assert_eq!(workload.labels, [("istio".to_owned(), "edge".to_owned())].into());
+    }
+
+    #[test]
+    fn what_was_saved_is_served_while_the_cluster_cannot_be_asked_and_no_longer() {
+        let ((mut cluster, told), now) = (cluster(), Instant::now());
+        cluster.take(saved(SystemTime::now()), now);
+        assert!(!cluster.is_whole(), "the cluster has its time");
+        cluster.take(of_all(&Change::Failing("refused".to_owned())).remove(0), now);
+        assert!(cluster.is_whole() && cluster.objects().len() == 1, "at once");
+        assert!(cluster.notices().any(|notice| notice.code == "ServedAsSaved"));
+        let notices: Arc<[Notice]> = Arc::new([]);
+        cluster.published(1, &notices);
+        assert!(!told.borrow().live && cluster.gauges.source() == Source::Cache);
+        for news in of_all(&Change::Listed(Vec::new())) {
+            cluster.take(news, now);
+        }
+        assert!(cluster.is_whole() && cluster.objects().is_empty(), "the cluster counts");
+        cluster.published(2, &notices);
+        assert_eq!((told.borrow().live, told.borrow().news), (true, 2));
+        assert_eq!(cluster.gauges.source(), Source::Cluster);
+    }
+
+    #[test]
+    fn a_cluster_that_says_nothing_has_its_time_and_then_none() {
+        let ((mut cluster, _told), now) = (cluster(), Instant::now());
+        cluster.take(saved(SystemTime::now()), now);
+        assert_eq!(cluster.due(), Some(now + PATIENCE));
+        assert!(!cluster.collect(now + PATIENCE / 2) && !cluster.is_whole());
+        assert!(cluster.collect(now + PATIENCE) && cluster.is_whole());
+        assert!(!cluster.collect(now + PATIENCE), "once");
     }
 }

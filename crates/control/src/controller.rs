@@ -16,16 +16,18 @@ use std::time::{Duration, Instant, SystemTime};
 use portcullis_api::Severity;
 use portcullis_compile::{Compiled, Environment, Objects, compile, referenced_files};
 use portcullis_snapshot::cell::Publisher;
+use tokio::sync::watch as signal;
 
 use crate::cluster::Cluster;
 use crate::file::{FileSource, Hint, Watch};
+use crate::kubernetes;
 use crate::notice::{self, Notice};
 use crate::referenced::Referenced;
+use crate::report::Bulletin;
 use crate::resolve::{Answers, Resolver};
 use crate::settle::SettleTimes;
 use crate::status::{Report, Status};
 use crate::store::Store;
-use crate::{kubernetes, live};
 
 /// Events in flight towards the control thread; hints beyond are replaced by a look at everything.
 const EVENTS: usize = 1024;
@@ -42,6 +44,8 @@ pub struct Config {
     pub paths: Vec<PathBuf>,
     /// The cluster to follow.
     pub cluster: Option<kubernetes::Options>,
+    /// What following a cluster needs of the rest of the process.
+    pub ties: kubernetes::Ties,
     /// The world as the compiler sees it; `resolved` and `now` are kept up to date by the control loop.
     pub environment: Environment,
     /// How bursts are gathered.
@@ -65,7 +69,7 @@ pub struct Controller {
 enum Event {
     Hint(Hint),
     Rescan,
-    Cluster(live::Event),
+    Cluster(kubernetes::News),
     Resolved(Answers),
     Stop,
 }
@@ -80,6 +84,7 @@ impl Controller {
         let status = Arc::new(Status::default());
         let files = FileSource::new(&config.paths, config.settle)?;
         let lost = Arc::new(AtomicBool::new(false));
+        let (bulletin, told) = signal::channel(Bulletin::default());
         let worker = Worker {
             resolver: Resolver::start({
                 let events = events.clone();
@@ -95,7 +100,9 @@ impl Controller {
             }),
             lost,
             store: Store::default(),
-            cluster: config.cluster.as_ref().map(|options| Cluster::new(options, config.settle)),
+            cluster: config.cluster.as_ref().map(|options| {
+                Cluster::new(options, config.settle, bulletin, Arc::clone(&config.ties.gauges))
+            }),
             environment: config.environment,
             publisher,
             status: Arc::clone(&status),
@@ -107,10 +114,10 @@ impl Controller {
         let thread =
             std::thread::Builder::new().name("control".to_owned()).spawn(move || worker.run(&received))?;
         let cluster = match config.cluster {
-            Some(options) => Some(kubernetes::Source::start(options, {
+            Some(options) => Some(kubernetes::Source::start(options, config.ties, told, {
                 let events = events.clone();
                 // The watches wait for room: news must not be lost, and nobody else waits for them.
-                Arc::new(move |event| events.send(Event::Cluster(event)).is_ok())
+                Arc::new(move |news| events.send(Event::Cluster(news)).is_ok())
             })?),
             None => None,
         };
@@ -237,9 +244,9 @@ impl Worker {
                     self.files.note(hint, Instant::now());
                 }
                 Ok(Event::Rescan) => self.rescan(Instant::now()),
-                Ok(Event::Cluster(event)) => {
+                Ok(Event::Cluster(news)) => {
                     if let Some(cluster) = &mut self.cluster {
-                        cluster.take(event, Instant::now());
+                        cluster.take(news, Instant::now());
                     }
                 }
                 Ok(Event::Resolved(answers)) => {
@@ -315,6 +322,10 @@ impl Worker {
         let compile_time = start.elapsed();
         let generation = self.publisher.publish(snapshot);
         self.log(&notices);
+        let notices: Arc<[Notice]> = notices.into();
+        if let Some(cluster) = &self.cluster {
+            cluster.published(generation, &notices);
+        }
         let files = self.store.files();
         tracing::info!(generation, files, notices = notices.len(), ?compile_time, "configuration published");
         self.report(Report {
@@ -325,7 +336,7 @@ impl Worker {
             files,
             objects: self.counts(),
             watches: self.watches(),
-            notices: notices.into(),
+            notices,
         });
     }
 

@@ -3,17 +3,21 @@
 //! A [`Controller`] follows files and folders ([`mod@file`]), keeps the objects they hold ([`store`]), gathers bursts
 //! of changes ([`settle`]), compiles, and publishes through the one
 //! [`Publisher`](portcullis_snapshot::cell::Publisher). What it has to say stands in a [`Report`]. Names that
-//! clusters need are resolved beside it ([`resolve`]). All of this runs on threads of its own, which no request
+//! clusters need are resolved beside it ([`resolve`]). A Kubernetes cluster is followed by watches ([`kubernetes`]), reported to
+//! by one of the replicas, and kept on disk for a start without it ([`cache`]). All of this runs on threads of its own, which no request
 //! ever waits for.
 
+pub mod cache;
 mod cluster;
 mod controller;
 pub mod file;
 pub mod kubernetes;
+mod lease;
 pub mod live;
 pub mod notice;
 pub mod once;
 pub mod referenced;
+mod report;
 pub mod resolve;
 pub mod settle;
 pub mod status;

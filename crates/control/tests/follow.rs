@@ -30,6 +30,7 @@ impl Fixture {
         let (publisher, reader) = cell();
         let config = Config {
             cluster: None,
+            ties: portcullis_control::kubernetes::Ties::default(),
             paths: vec![folder.path().to_owned()],
             environment: Environment::for_tests(),
             settle: SettleTimes::DEFAULT,

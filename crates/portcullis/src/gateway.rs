@@ -87,9 +87,14 @@ impl Gateway {
         let waker = dataplane.waker();
         publisher.on_publish(Box::new(move |_| waker()));
         tell_metrics(&mut publisher, &metrics);
+        let status = dataplane.status_source();
         let control = control::Config {
             paths: plan.paths,
             cluster: plan.cluster,
+            ties: kubernetes::Ties {
+                applied: Arc::new(move || status().applied_generation),
+                gauges: Arc::clone(metrics.process().cluster()),
+            },
             environment: plan.environment,
             settle: plan.settle,
             on_report: Some(count_notices(&metrics)),

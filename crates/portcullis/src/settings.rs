@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use portcullis_compile::{Environment, PortMap};
-use portcullis_control::SettleTimes;
+use portcullis_control::{SettleTimes, cache};
 use serde::Deserialize;
 
 pub(crate) use file::FileSettings;
@@ -78,6 +78,10 @@ pub(crate) struct Cluster {
     pub(crate) namespaces: BTreeSet<String>,
     /// The gateway's own Pod.
     pub(crate) pod: Option<String>,
+    /// Whether status and Events are written; `None` = only with a pod's own account.
+    pub(crate) write_status: Option<bool>,
+    /// Where the last good state is kept.
+    pub(crate) cache: Option<cache::Place>,
 }
 
 /// Who the gateway is; applied to an [`Environment`].
@@ -135,7 +139,7 @@ impl Settings {
         } = file;
         let own = Ports::join(&args, &ports)?;
         let paths = if args.config.is_empty() { config.paths } else { args.config };
-        let cluster = Cluster::join(args.cluster, kubernetes);
+        let cluster = Cluster::join(args.cluster, kubernetes)?;
         ensure!(
             cluster.is_some() || !paths.is_empty(),
             "no configuration: name a file or folder with --config PATH, or follow a cluster with --kubernetes"
@@ -178,16 +182,34 @@ impl Settings {
 }
 
 impl Cluster {
-    fn join(args: ClusterArgs, file: file::Kubernetes) -> Option<Self> {
+    fn join(args: ClusterArgs, file: file::Kubernetes) -> anyhow::Result<Option<Self>> {
+        if !args.kubernetes.or(file.enabled).unwrap_or(false) {
+            return Ok(None);
+        }
         let named = if args.watch_namespace.is_empty() { file.namespaces } else { args.watch_namespace };
-        let enabled = args.kubernetes.or(file.enabled).unwrap_or(false);
         let given = |text: &String| !text.is_empty();
-        enabled.then(|| Self {
+        let folder = |path: &PathBuf| !path.as_os_str().is_empty();
+        let cache_dir = args.cache_dir.or(file.cache_dir).filter(folder);
+        let key_file = args.cache_key_file.or(file.cache_key_file).filter(folder);
+        Ok(Some(Self {
             context: args.kube_context.or(file.context).filter(given),
             namespaces: named.into_iter().filter(given).collect(),
             pod: args.pod.or(file.pod).filter(given),
-        })
+            write_status: args.write_status.or(file.write_status),
+            cache: cache_place(cache_dir, key_file)?,
+        }))
     }
+}
+
+fn cache_place(folder: Option<PathBuf>, key_file: Option<PathBuf>) -> anyhow::Result<Option<cache::Place>> {
+    ensure!(folder.is_some() || key_file.is_none(), "--cache-key-file needs --cache-dir");
+    let key = match &key_file {
+        Some(path) => {
+            Some(cache::read_key(path).with_context(|| format!("--cache-key-file {}", path.display()))?)
+        }
+        None => None,
+    };
+    Ok(folder.map(|folder| cache::Place { folder, key }))
 }
 
 impl Ports {

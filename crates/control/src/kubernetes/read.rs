@@ -1,11 +1,16 @@
 //! What a watch gives, cut down to what is read.
 
-use kube::api::DynamicObject;
-use portcullis_api::{Kind, Loaded, ObjectRef, Origin, from_json_value};
+use std::sync::Arc;
+
+use kube::api::{ApiResource, DynamicObject};
+use portcullis_api::{Kind, Loaded, Object, ObjectRef, Origin, from_json_value};
 use serde_json::{Map, Value};
 
-use super::kinds::Watched;
+use super::book::Seen;
+use super::kinds::{Followed, Watched};
+use super::unread::qualified;
 use crate::live::Read;
+use crate::report::ledger::{Facts, REPORTED};
 
 /// kubectl's copy of what was applied: as large as the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -15,15 +20,35 @@ const CREDENTIALS: &[&str] = &["tls.crt", "tls.key", "ca.crt", "ca.crl", "cert",
 const OF_POD: &[(&str, &[&str])] =
     &[("spec", &["nodeName", "serviceAccountName"]), ("status", &["phase", "podIP", "podIPs"])];
 
-/// Reads an object; of the one that is called `whole` all data are kept. What changes without meaning anything here goes
-/// first, so that it is no news.
-pub(super) fn read(watched: Watched, whole: Option<&str>, mut object: DynamicObject) -> Read {
+/// What of an object is needed beside what is compiled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Keep {
+    /// What its status and Events are written with.
+    pub(super) facts: bool,
+    /// Its text, for the last good state.
+    pub(super) text: bool,
+}
+
+/// How objects of a watch are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading<'a> {
+    pub(super) watched: Watched,
+    pub(super) resource: &'a Arc<ApiResource>,
+    /// The object of which all data are kept.
+    pub(super) whole: Option<&'a str>,
+    pub(super) keep: Keep,
+}
+
+/// Reads an object. What changes without meaning anything here goes first, so that it is no news.
+pub(super) fn read(reading: Reading<'_>, mut object: DynamicObject) -> Seen {
+    let Reading { watched, resource, whole, keep } = reading;
     let reference = reference(watched, &object);
+    let facts = (keep.facts && is_reported(watched.kind)).then(|| facts(resource, &mut object));
     trim_metadata(watched.kind, &mut object);
-    if let Value::Object(fields) = &mut object.data
+    if let (Value::Object(fields), Followed::Read(kind)) = (&mut object.data, watched.kind)
         && whole != Some(reference.name.as_str())
     {
-        trim(watched.kind, fields);
+        trim(kind, fields);
     }
     // A list gives items without their type.
     object.types = Some(kube::api::TypeMeta {
@@ -33,30 +58,75 @@ pub(super) fn read(watched: Watched, whole: Option<&str>, mut object: DynamicObj
         },
         kind: watched.kind.name().to_owned(),
     });
-    let loaded = match serde_json::to_value(object) {
-        Ok(value) => from_json_value(Origin::CLUSTER, value),
-        // It was JSON a moment ago.
-        Err(_) => Loaded::default(),
-    };
-    Read { object: reference, objects: loaded.objects, findings: loaded.findings }
+    // It was JSON a moment ago.
+    let value = serde_json::to_value(object).unwrap_or_default();
+    let text = (keep.text && matches!(watched.kind, Followed::Read(_))).then(|| value.to_string().into());
+    let Loaded { objects, findings, .. } = from_json_value(Origin::CLUSTER, value);
+    let facts = facts.map(|facts| with_gateways(facts, &objects));
+    Seen { read: Read { object: reference, objects, findings }, facts, text }
+}
+
+/// Whether objects of the kind get a status or Events.
+fn is_reported(kind: Followed) -> bool {
+    match kind {
+        Followed::Read(kind) => REPORTED.contains(&kind),
+        Followed::Unread(_) => true,
+    }
+}
+
+fn facts(resource: &Arc<ApiResource>, object: &mut DynamicObject) -> Facts {
+    let meta = &object.metadata;
+    Facts {
+        resource: Arc::clone(resource),
+        uid: meta.uid.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
+        version: meta.resource_version.clone().unwrap_or_default(),
+        status: object.data.get_mut("status").map(Value::take).unwrap_or_default(),
+        usable: false,
+        gateways: Vec::new(),
+        unbound: false,
+    }
+}
+
+/// Adds what stands in the object itself.
+fn with_gateways(mut facts: Facts, objects: &[Object]) -> Facts {
+    facts.usable = !objects.is_empty();
+    for object in objects {
+        if let Object::VirtualService(service) = object {
+            let own = &service.meta.namespace;
+            let name = |reference: &String| match reference.split_once('/') {
+                Some((".", name)) => (own.clone(), name.to_owned()),
+                Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+                None => (own.clone(), reference.clone()),
+            };
+            let real = service.spec.gateways.iter().filter(|name| *name != "mesh");
+            facts.gateways = real.map(name).collect();
+            facts.unbound = service.spec.gateways.is_empty();
+        }
+    }
+    facts
 }
 
 /// Which object it is.
 pub(super) fn reference(watched: Watched, object: &DynamicObject) -> ObjectRef {
     ObjectRef {
-        kind: watched.kind.name().into(),
+        kind: match watched.kind {
+            Followed::Read(kind) => kind.name().into(),
+            Followed::Unread(kind) => qualified(watched.group, kind),
+        },
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.metadata.name.clone().unwrap_or_default(),
     }
 }
 
-fn trim_metadata(kind: Kind, object: &mut DynamicObject) {
+fn trim_metadata(kind: Followed, object: &mut DynamicObject) {
     let meta = &mut object.metadata;
     meta.managed_fields = None;
     meta.resource_version = None;
     meta.self_link = None;
     meta.finalizers = None;
-    if matches!(kind, Kind::Pod | Kind::EndpointSlice | Kind::Secret | Kind::ConfigMap) {
+    let routing = matches!(kind, Followed::Read(kind) if !matches!(kind, Kind::Pod | Kind::EndpointSlice | Kind::Secret | Kind::ConfigMap));
+    if !routing {
         meta.annotations = None;
     } else if let Some(annotations) = &mut meta.annotations {
         annotations.remove(LAST_APPLIED);
@@ -95,17 +165,62 @@ fn keep(fields: &mut Map<String, Value>, part: &str, members: &[&str]) {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_api::Object;
     use serde_json::json;
 
-    use super::super::kinds::WATCHED;
+    use super::super::kinds::{READ, UNREAD};
     use super::*;
 
+    fn see(watched: Watched, value: serde_json::Value) -> Seen {
+        let resource = ApiResource {
+            group: watched.group.to_owned(),
+            version: "v1".to_owned(),
+            api_version: format!("{}/v1", watched.group),
+            kind: watched.kind.name().to_owned(),
+            plural: watched.plural.to_owned(),
+        };
+        let keep = Keep { facts: true, text: true };
+        let reading = Reading { watched, resource: &Arc::new(resource), whole: Some("istio"), keep };
+        read(reading, serde_json::from_value(value).unwrap())
+    }
+
+    fn see_as(kind: Kind, value: serde_json::Value) -> Seen {
+        see(READ.into_iter().find(|watched| watched.kind == Followed::Read(kind)).unwrap(), value)
+    }
+
     fn read_as(kind: Kind, value: serde_json::Value) -> Object {
-        let watched = WATCHED.into_iter().find(|watched| watched.kind == kind).unwrap();
-        let mut read = read(watched, Some("istio"), serde_json::from_value(value).unwrap());
+        let mut read = see_as(kind, value).read;
         assert_eq!(read.findings, []);
         read.objects.remove(0)
+    }
+
+    #[test]
+    fn what_a_status_is_written_with_is_kept_beside_the_object() {
+        let value = json!({
+            "metadata": {"name": "a", "namespace": "b", "uid": "u", "generation": 3, "resourceVersion": "7"},
+            "spec": {"hosts": ["a.test"], "gateways": ["mesh", "gw", "./own", "other/gw"]},
+            "status": {"observedGeneration": 2},
+        });
+        let seen = see_as(Kind::VirtualService, value);
+        let facts = seen.facts.expect("facts");
+        assert_eq!((facts.uid.as_str(), facts.generation, facts.version.as_str()), ("u", 3, "7"));
+        assert_eq!((facts.usable, facts.unbound, &facts.status["observedGeneration"]), (true, false, &json!(2)));
+        let gateways = [("b", "gw"), ("b", "own"), ("other", "gw")];
+        assert_eq!(facts.gateways, gateways.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())));
+        // What is kept on disk is what was read: without its state, and without its version.
+        let text = seen.text.expect("text");
+        assert!(text.contains("a.test") && !text.contains("observedGeneration"), "{text}");
+    }
+
+    #[test]
+    fn of_a_kind_that_is_not_read_only_the_identity_is_kept() {
+        let policy = UNREAD.into_iter().find(|watched| watched.kind.name() == "AuthorizationPolicy").unwrap();
+        let metadata = json!({"name": "a", "namespace": "b", "uid": "u", "annotations": {"large": "text"}});
+        // As the API server gives it where only metadata are asked for.
+        let value = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
+        let seen = see(policy, value);
+        let Object::Unsupported(object) = &seen.read.objects[0] else { panic!("{seen:?}") };
+        assert_eq!((object.api_group(), &*object.kind), ("security.istio.io", "AuthorizationPolicy"));
+        assert!(object.meta.annotations.is_empty() && seen.text.is_none() && seen.facts.is_some());
     }
 
     fn pod(resource_version: &str, status: &Value) -> Object {
@@ -160,8 +275,7 @@ mod tests {
                 "metadata": {"name": name, "namespace": "b"},
                 "data": {"mesh": "connectTimeout: 3s", "ca.crt": "root"},
             });
-            let watched = WATCHED.into_iter().find(|watched| watched.kind == Kind::ConfigMap).unwrap();
-            let read = read(watched, Some("istio"), serde_json::from_value(value).unwrap());
+            let read = see_as(Kind::ConfigMap, value).read;
             let config_map = |object: &Object| match object {
                 Object::ConfigMap(map) => map.spec.data.keys().cloned().collect::<Vec<_>>(),
                 _ => Vec::new(),

@@ -9,18 +9,22 @@
 //! ```
 
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::StreamExt as _;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::watcher::{self, watcher};
-use kube::{Client, Error};
+use futures_util::TryStreamExt as _;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectList, WatchEvent, WatchParams};
+use kube::core::Request;
+use kube::{Client, Error, Resource as _};
+use portcullis_telemetry::metrics::cluster::Clock;
 use rand::RngExt as _;
 
-use super::Sink;
-use super::kinds::{Place, Watched};
-use super::read::{read, reference};
-use crate::live::{Absence, Change, Event, Read, Scope};
+use super::book::{From, Seen, Shared, Told};
+use super::kinds::{Followed, Place, Watched};
+use super::read::{Keep, Reading, read, reference};
+use super::unread::{self, qualified_unless};
+use super::{News, Sink};
+use crate::live::{Absence, Event, Scope};
 
 /// The wait after a first failure; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -30,6 +34,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const CALM: Duration = Duration::from_secs(60);
 /// How often it is asked whether a kind has been installed meanwhile.
 const ABSENT_WAIT: Duration = Duration::from_secs(8);
+/// The same for a kind that is not read: nothing is served from it.
+const UNREAD_WAIT: Duration = Duration::from_secs(60);
+/// A watch that ends sooner is not begun anew at once.
+const SHORT: Duration = Duration::from_secs(1);
 /// How often in a row an API server may refuse before it is believed: one that starts refuses what it has not read
 /// the rules of, and installers write rules after the pods that need them.
 const DOUBTS: u32 = 4;
@@ -45,11 +53,15 @@ pub(super) const SILENCE: Duration = Duration::from_secs(180);
 pub(super) struct Task {
     pub(super) client: Client,
     pub(super) watched: Watched,
-    pub(super) scope: Scope,
+    /// The namespace; `None` = all of them.
+    pub(super) namespace: Option<Arc<str>>,
     /// The object of which all is kept.
     pub(super) whole: Option<&'static str>,
     /// The only object to watch.
     pub(super) only: Option<&'static str>,
+    pub(super) keep: Keep,
+    pub(super) clock: Arc<Clock>,
+    pub(super) book: Shared,
     pub(super) sink: Sink,
 }
 
@@ -78,13 +90,18 @@ impl Task {
     pub(super) async fn follow(self) {
         let mut course = Course::default();
         loop {
-            let (news, wait) = match self.attempt(&mut course).await {
+            let end = self.attempt(&mut course).await;
+            if matches!(end, End::Absent(_) | End::Expired) {
+                // A refusal is an answer, too.
+                self.hear();
+            }
+            let (news, wait) = match end {
                 End::Unwanted => return,
                 End::Expired => (None, course.pause.next(Instant::now())),
-                End::Failed(reason) => (Some(Change::Failing(reason)), course.pause.next(Instant::now())),
+                End::Failed(reason) => (Some(Told::Failing(reason)), course.pause.next(Instant::now())),
                 End::Absent(absence) => match course.doubts(&absence) {
-                    Some(reason) => (Some(Change::Failing(reason)), course.pause.next(Instant::now())),
-                    None => (Some(Change::Absent(absence)), vary(ABSENT_WAIT)),
+                    Some(reason) => (Some(Told::Failing(reason)), course.pause.next(Instant::now())),
+                    None => (Some(Told::Absent(absence)), vary(self.absent_wait())),
                 },
             };
             if news.is_some_and(|news| !self.tell(news)) {
@@ -94,13 +111,35 @@ impl Task {
         }
     }
 
-    fn tell(&self, change: Change) -> bool {
-        (self.sink)(Event { scope: self.scope.clone(), change })
+    fn tell(&self, told: Told) -> bool {
+        let Watched { kind, group, .. } = self.watched;
+        let name = qualified_unless(matches!(kind, Followed::Read(_)), group, kind.name());
+        let from = From { kind: &name, namespace: self.namespace.as_deref() };
+        let (number, change) = self.book.lock().unwrap_or_else(PoisonError::into_inner).enter(from, told);
+        let namespace = self.namespace.clone();
+        let news = match kind {
+            Followed::Read(kind) => {
+                News::Told { number, event: Event { scope: Scope { kind, namespace }, change } }
+            }
+            Followed::Unread(kind) => News::Unread(unread::Event { kind, group, namespace, change }),
+        };
+        (self.sink)(news)
+    }
+
+    fn absent_wait(&self) -> Duration {
+        match self.watched.kind {
+            Followed::Read(_) => ABSENT_WAIT,
+            Followed::Unread(_) => UNREAD_WAIT,
+        }
+    }
+
+    fn hear(&self) {
+        self.clock.hear(SystemTime::now());
     }
 
     async fn attempt(&self, course: &mut Course) -> End {
         match self.served().await {
-            Ok(Some(resource)) => self.observe(&resource, course).await,
+            Ok(Some(resource)) => self.observe(&Arc::new(resource), course).await,
             Ok(None) => End::Absent(Absence::NotInstalled),
             Err(error) => ended(&error),
         }
@@ -129,59 +168,136 @@ impl Task {
         Ok(None)
     }
 
-    /// Lists and follows, until something is wrong. What the library would do then is not enough: it tries for ever to
-    /// go on from a place that the server, restored from a backup, has not come to yet.
-    async fn observe(&self, resource: &ApiResource, course: &mut Course) -> End {
-        let client = self.client.clone();
-        let api: Api<DynamicObject> = match &self.scope.namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, resource),
-            None => Api::all_with(client, resource),
+    /// Lists and follows, until something is wrong. A watch that ends in order is followed by the next one, from where it
+    /// ended; after anything else everything is listed anew. Going on from a place that a server, restored from a backup,
+    /// has not come to yet would be to wait for ever.
+    async fn observe(&self, resource: &Arc<ApiResource>, course: &mut Course) -> End {
+        let mut place = match self.list(resource).await {
+            Ok((seen, place)) => {
+                (course.listed, course.refused) = (true, 0);
+                if !self.tell(Told::Listed(seen)) {
+                    return End::Unwanted;
+                }
+                place
+            }
+            Err(error) => return ended(&error),
         };
-        let mut stream = pin!(watcher(api, self.selection()));
-        let mut listed = Vec::new();
-        while let Some(event) = stream.next().await {
-            let change = match event {
-                Ok(event) => match self.step(event, &mut listed) {
-                    Some(change) => change,
-                    None => continue,
-                },
-                Err(error) => return broken(&error),
+        loop {
+            let start = Instant::now();
+            if let Some(end) = self.watch(resource, &mut place, course).await {
+                return end;
+            }
+            if start.elapsed() < SHORT {
+                tokio::time::sleep(vary(SHORT)).await;
+            }
+        }
+    }
+
+    /// All objects, and the place in the history that they are of. Lists are of the newest state, never of a cache that lags:
+    /// a second list must not bring back what is gone.
+    async fn list(&self, resource: &Arc<ApiResource>) -> Result<(Vec<Seen>, String), Error> {
+        let mut seen = Vec::new();
+        let mut page = ListParams { field_selector: self.fields(), limit: Some(PAGE), ..ListParams::default() };
+        loop {
+            let request = self.request(resource);
+            let request = match self.watched.kind {
+                Followed::Read(_) => request.list(&page),
+                Followed::Unread(_) => request.list_metadata(&page),
             };
-            (course.listed, course.refused) = (true, 0);
-            if !self.tell(change) {
-                return End::Unwanted;
+            let request = request.map_err(Error::BuildRequest)?;
+            let list: ObjectList<DynamicObject> = self.client.request(request).await?;
+            self.hear();
+            seen.extend(list.items.into_iter().map(|object| self.read(resource, object)));
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page.continue_token = Some(token),
+                None => return Ok((seen, list.metadata.resource_version.unwrap_or_default())),
             }
         }
-        End::Unwanted
     }
 
-    /// What an event of the library comes to; objects of a list are gathered until it is whole.
-    fn step(&self, event: watcher::Event<DynamicObject>, listed: &mut Vec<Read>) -> Option<Change> {
-        let read = |object| read(self.watched, self.whole, object);
+    /// Follows from `place`, and moves it along; nothing where the server ended it in order.
+    async fn watch(&self, resource: &Arc<ApiResource>, place: &mut String, course: &mut Course) -> Option<End> {
+        let timeout = Some(rand::rng().random_range(WATCH_SECONDS));
+        let wish = WatchParams { field_selector: self.fields(), timeout, ..WatchParams::default() };
+        let request = self.request(resource);
+        let request = match self.watched.kind {
+            Followed::Read(_) => request.watch(&wish, place),
+            Followed::Unread(_) => request.watch_metadata(&wish, place),
+        };
+        let request = match request.map_err(Error::BuildRequest) {
+            Ok(request) => request,
+            Err(error) => return Some(ended(&error)),
+        };
+        let stream = match self.client.request_events::<DynamicObject>(request).await {
+            Ok(stream) => stream,
+            Err(error) => return Some(ended(&error)),
+        };
+        let mut stream = pin!(stream);
+        loop {
+            self.hear();
+            let event = match stream.try_next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => return None,
+                Err(error) => return Some(ended(&error)),
+            };
+            course.refused = 0;
+            match self.step(resource, event, place) {
+                Ok(told) => {
+                    if told.is_some_and(|told| !self.tell(told)) {
+                        return Some(End::Unwanted);
+                    }
+                }
+                Err(end) => return Some(end),
+            }
+        }
+    }
+
+    /// What an event comes to, and the place behind it.
+    fn step(
+        &self,
+        resource: &Arc<ApiResource>,
+        event: WatchEvent<DynamicObject>,
+        place: &mut String,
+    ) -> Result<Option<Told>, End> {
+        let mut reach = |object: &DynamicObject| {
+            if let Some(version) = &object.metadata.resource_version {
+                place.clone_from(version);
+            }
+        };
         match event {
-            watcher::Event::Init => listed.clear(),
-            watcher::Event::InitApply(object) => listed.push(read(object)),
-            watcher::Event::InitDone => return Some(Change::Listed(std::mem::take(listed))),
-            watcher::Event::Apply(object) => return Some(Change::Applied(read(object))),
-            watcher::Event::Delete(object) => {
-                let object = reference(self.watched, &object);
-                return Some(Change::Deleted { namespace: object.namespace, name: object.name });
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                reach(&object);
+                Ok(Some(Told::Applied(self.read(resource, object))))
             }
+            WatchEvent::Deleted(object) => {
+                reach(&object);
+                Ok(Some(Told::Deleted(reference(self.watched, &object))))
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                *place = bookmark.metadata.resource_version;
+                Ok(None)
+            }
+            WatchEvent::Error(status) => Err(refused(status.code, &status.message)),
         }
-        None
     }
 
-    /// Lists are of the newest state, never of a cache that lags: a second list must not bring back what is gone.
-    fn selection(&self) -> watcher::Config {
-        let config = watcher::Config::default().page_size(PAGE);
-        let config = config.timeout(rand::rng().random_range(WATCH_SECONDS));
+    fn read(&self, resource: &Arc<ApiResource>, object: DynamicObject) -> Seen {
+        let reading = Reading { watched: self.watched, resource, whole: self.whole, keep: self.keep };
+        read(reading, object)
+    }
+
+    fn request(&self, resource: &ApiResource) -> Request {
+        Request::new(DynamicObject::url_path(resource, self.namespace.as_deref()))
+    }
+
+    fn fields(&self) -> Option<String> {
         match (self.only, self.watched.place) {
-            (Some(name), _) => config.fields(&format!("metadata.name={name}")),
+            (Some(name), _) => Some(format!("metadata.name={name}")),
             // Helm's history and account tokens are no credentials, and may be large.
             (None, Place::Own) => {
-                config.fields("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")
+                Some("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token".to_owned())
             }
-            (None, Place::Namespaces | Place::OwnAndRoot(_)) => config,
+            (None, Place::Namespaces | Place::OwnAndRoot(_)) => None,
         }
     }
 }
@@ -197,16 +313,6 @@ impl Course {
         };
         self.refused += 1;
         (self.refused <= DOUBTS).then_some(reason)
-    }
-}
-
-fn broken(error: &watcher::Error) -> End {
-    match error {
-        watcher::Error::WatchError(status) => refused(status.code, &status.message),
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => ended(error),
-        watcher::Error::NoResourceVersion => End::Failed(error.to_string()),
     }
 }
 
@@ -227,7 +333,7 @@ fn refused(code: u16, message: &str) -> End {
 }
 
 /// An error with what it comes from: alone it often says no more than that it is one.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

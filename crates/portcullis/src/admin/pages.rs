@@ -122,7 +122,9 @@ impl Admin {
 
     fn server_info(&self) -> Value {
         let (status, report) = (self.life.dataplane(), self.control.report());
-        let uptime = SystemTime::now().duration_since(self.started).unwrap_or_default();
+        let now = SystemTime::now();
+        let uptime = now.duration_since(self.started).unwrap_or_default();
+        let cluster = self.metrics.process().cluster();
         json!({
             "version": VERSION,
             "state": self.life.not_ready().unwrap_or("ready"),
@@ -130,6 +132,8 @@ impl Admin {
             "uptimeSeconds": uptime.as_secs(),
             "workers": self.workers,
             "connections": status.connections,
+            "configurationSource": cluster.source().as_str(),
+            "configurationAgeSeconds": cluster.age(now).as_secs(),
             "generation": report.generation,
             "appliedGeneration": status.applied_generation,
             "processId": std::process::id(),

@@ -91,6 +91,25 @@ pub(crate) struct ClusterArgs {
     /// The gateway's own Pod: its labels are those that Gateways select [default: the labels given here]
     #[arg(long, env = "PORTCULLIS_POD", value_name = "NAME")]
     pub(crate) pod: Option<String>,
+
+    /// Write status and Events to the cluster [default: in a pod yes, with a kubeconfig no]
+    #[arg(
+        long,
+        env = "PORTCULLIS_WRITE_STATUS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) write_status: Option<bool>,
+
+    /// Folder for the last state of the cluster, served at a start without the API server [default: none]
+    #[arg(long, env = "PORTCULLIS_CACHE_DIR", value_name = "PATH")]
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// File of 32 random bytes that seals the Secrets in that folder [default: none, and Secrets are left out]
+    #[arg(long, env = "PORTCULLIS_CACHE_KEY_FILE", value_name = "PATH")]
+    pub(crate) cache_key_file: Option<PathBuf>,
 }
 
 /// Ports of the gateway's own; each may be `off`.

@@ -44,6 +44,9 @@ pub(super) struct Kubernetes {
     pub(super) context: Option<String>,
     pub(super) namespaces: Vec<String>,
     pub(super) pod: Option<String>,
+    pub(super) write_status: Option<bool>,
+    pub(super) cache_dir: Option<PathBuf>,
+    pub(super) cache_key_file: Option<PathBuf>,
 }
 
 /// `[gateway]`

@@ -67,6 +67,9 @@ fn every_key_is_documented() {
         "context",
         "namespaces",
         "pod",
+        "write_status",
+        "cache_dir",
+        "cache_key_file",
         "name",
         "namespace",
         "labels",
@@ -147,4 +150,27 @@ fn where_proxy_headers_are_expected() {
     assert_eq!(environment.proxy_protocol, expected);
     assert!(FileSettings::parse("[proxy_protocol]\ntrusted = [\"everyone\"]").is_err());
     assert!(FileSettings::parse("[proxy_protocol]\nmode = \"on\"").is_err());
+}
+
+#[test]
+fn a_cache_needs_a_folder_and_a_whole_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("key");
+    std::fs::write(&key, [7; 31]).expect("written");
+    let join = |dir: &str, key: &std::path::Path| {
+        let text =
+            format!("[kubernetes]\nenabled = true\ncache_dir = \"{dir}\"\ncache_key_file = \"{}\"", key.display());
+        Settings::join(args(), FileSettings::parse(&text).expect("file"))
+    };
+    assert!(join("", &key).expect_err("refused").to_string().contains("--cache-dir"));
+    let error = format!("{:#}", join("/somewhere", &key).expect_err("refused"));
+    assert!(error.contains("32 bytes"), "{error}");
+    std::fs::write(&key, [7; 32]).expect("written");
+    let settings = join("/somewhere", &key).expect("settings");
+    let cluster = settings.cluster.expect("a cluster");
+    assert!(cluster.cache.is_some_and(|place| place.key.is_some()));
+    assert_eq!(cluster.write_status, None);
+    // Not set at all.
+    let settings = join("", std::path::Path::new("")).expect("settings");
+    assert!(settings.cluster.is_some_and(|cluster| cluster.cache.is_none()));
 }

@@ -8,8 +8,9 @@ use kube::Config;
 use portcullis_api::Kind;
 use serde_json::{Value, json};
 
-use super::super::kinds::WATCHED;
+use super::super::kinds::READ;
 use super::*;
+use crate::live::Change;
 
 #[test]
 fn waits_grow_vary_and_start_anew() {
@@ -64,17 +65,22 @@ fn news(kind: Kind, port: u16, count: usize) -> Vec<Change> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let heard = Arc::<Mutex<Vec<Change>>>::default();
     let changes = Arc::clone(&heard);
-    let sink: Sink = Arc::new(move |event: Event| {
+    let sink: Sink = Arc::new(move |news: News| {
         let mut changes = changes.lock().unwrap();
-        changes.push(event.change);
+        changes.extend(match news {
+            News::Told { event, .. } => Some(event.change),
+            _ => None,
+        });
         changes.len() < count
     });
     runtime.block_on(async {
         let config = Config::new(format!("http://127.0.0.1:{port}").parse().unwrap());
         let client = Client::try_from(config).unwrap();
-        let watched = WATCHED.into_iter().find(|watched| watched.kind == kind).unwrap();
-        let scope = Scope { kind, namespace: None };
-        let task = Task { client, watched, scope, whole: None, only: None, sink };
+        let watched = READ.into_iter().find(|watched| watched.kind == Followed::Read(kind)).unwrap();
+        let (clock, book) = (Arc::new(Clock::new(kind.name(), "", true)), Shared::default());
+        let keep = Keep::default();
+        let task =
+            Task { client, watched, namespace: None, whole: None, only: None, keep, clock, book, sink };
         tokio::time::timeout(Duration::from_secs(20), task.follow()).await.expect("news in time");
     });
     std::mem::take(&mut *heard.lock().unwrap())
@@ -112,6 +118,20 @@ fn a_410_within_a_watch_is_followed_by_a_whole_list() {
     assert!(asked[0].contains("limit=500") && asked[1].contains("continue=more"), "{asked:?}");
     assert!(asked[2].contains("watch=true") && asked[2].contains("resourceVersion=7"), "{asked:?}");
     assert!(asked[2].contains("allowWatchBookmarks=true"), "{asked:?}");
+}
+
+#[test]
+fn a_bookmark_moves_the_place_from_which_a_watch_goes_on() {
+    let bookmark = json!({"kind": "Service", "apiVersion": "v1", "metadata": {"resourceVersion": "8"}});
+    let (port, asked) = script(vec![
+        list("7", "", &["one"]),
+        (200, json!({"type": "BOOKMARK", "object": bookmark})),
+        (200, json!({"type": "ERROR", "object": refusal(500)})),
+    ]);
+    let news = news(Kind::Service, port, 2);
+    assert_eq!(news[1], Change::Failing("500 as scripted".to_owned()));
+    let asked = asked.lock().unwrap();
+    assert!(asked[1].contains("resourceVersion=7") && asked[2].contains("resourceVersion=8"), "{asked:?}");
 }
 
 #[test]

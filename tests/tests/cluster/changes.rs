@@ -18,7 +18,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::{api_server, await_answer, await_watches, follow};
 
 /// Asks over TLS; none while the handshake fails. Trusts `authority` alone, and so tells which certificate is served.
-fn over_tls(gateway: &Gateway, authority: &Authority) -> Option<String> {
+pub(crate) fn over_tls(gateway: &Gateway, authority: &Authority) -> Option<String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(authority.der())).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

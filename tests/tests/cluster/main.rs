@@ -5,6 +5,8 @@
 mod changes;
 mod load;
 mod outage;
+mod reporting;
+mod saved;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};

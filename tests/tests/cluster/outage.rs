@@ -1,7 +1,7 @@
 //! The API server goes away and comes back, while clients send requests.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_tests::cluster::namespace_address;
 use portcullis_tests::gateway::{Gateway, LIMIT};
@@ -12,6 +12,8 @@ use portcullis_tests::upstream::{Upstream, ok};
 
 use crate::{api_server, await_answer, await_watches, follow};
 
+/// How long the API server is away, seconds; `PORTCULLIS_TEST_OUTAGE` makes it longer.
+const OUTAGE: u64 = 10;
 /// Connections that ask all the time.
 const CLIENTS: usize = 4;
 
@@ -57,8 +59,11 @@ fn an_api_server_that_dies_takes_nothing_along() {
     let gateway = follow(&kubeconfig, &[80]);
     await_answer("the route is live", &gateway, "a.test", |answer| answer.text() == "app");
 
+    let longer = std::env::var("PORTCULLIS_TEST_OUTAGE").ok();
+    let outage = Duration::from_secs(longer.map_or(OUTAGE, |text| text.parse().expect("seconds")));
     let answered = under_load(&gateway, |answers| {
         cluster.kill();
+        let end = Instant::now() + outage;
         gateway.await_samples("the loss is told", |samples| {
             samples.sum("portcullis_cluster_watches", &[("state", "failing")]) == 10.0
         });
@@ -66,7 +71,15 @@ fn an_api_server_that_dies_takes_nothing_along() {
         let more = || (answers.load(Ordering::Relaxed) > before + 10 * CLIENTS).then_some(());
         poll(Instant::now() + LIMIT, more).expect("requests are answered meanwhile");
         assert!(gateway.page("Admin", "/diagnostics").text().contains("WatchFailing"));
-        assert_eq!(gateway.page("Health", "/healthz/ready").status, 200);
+        // All that time the gateway is ready and answers.
+        while Instant::now() < end {
+            assert_eq!(gateway.page("Health", "/healthz/ready").status, 200);
+            let before = answers.load(Ordering::Relaxed);
+            let more = || (answers.load(Ordering::Relaxed) > before).then_some(());
+            poll(Instant::now() + LIMIT, more).expect("requests are answered meanwhile");
+        }
+        let age = gateway.samples().sum("portcullis_configuration_age_seconds", &[]);
+        assert!(age >= outage.as_secs_f64() - 1.0, "the configuration grows old: {age}");
         cluster.start_again();
         gateway.await_samples("the watches are back", |samples| {
             samples.sum("portcullis_cluster_watches", &[("state", "following")]) == 10.0

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_telemetry::metrics::cluster::{Cluster as Gauges, Outcome, Written};
 use serde_json::Value;
@@ -13,7 +13,14 @@ use super::pace::Pace;
 use super::replicas::Replicas;
 use crate::kubernetes::book::Shared;
 use crate::kubernetes::call::{Caller, Failure};
+use crate::settle::{Settle, SettleTimes};
 
+/// Changes are gathered for so long: people apply objects that belong together one after the other.
+const BURST: SettleTimes = SettleTimes {
+    quiet: Duration::from_secs(1),
+    quiet_whole: Duration::from_secs(1),
+    longest: Duration::from_secs(5),
+};
 /// Writes at once, and each second after that: K3s keeps them in SQLite, and a status is nothing to hurry with.
 const STATUS_BURST: u32 = 50;
 const STATUS_PER_SECOND: f64 = 10.0;
@@ -33,8 +40,12 @@ pub(crate) struct Writer {
     queue: VecDeque<Work>,
     status_pace: Pace,
     event_pace: Pace,
-    /// What the last plan was made of: a version of the ledger, and whether the bulletin knew all of it.
-    planned: Option<(u64, bool)>,
+    /// What was looked at last: a version of the ledger, and whether the bulletin knew all of it.
+    ground: Option<(u64, bool)>,
+    /// A burst of changes: what is wrong in the middle of it is not told.
+    burst: Settle,
+    /// Whether there is something that the last plan did not know.
+    stale: bool,
     /// What the last plan could not do yet.
     rest: Plan,
     /// What was said about writes last, so that it is said once.
@@ -68,7 +79,9 @@ impl Writer {
             queue: VecDeque::new(),
             status_pace: Pace::new(STATUS_BURST, STATUS_PER_SECOND, now),
             event_pace: Pace::new(EVENT_BURST, EVENTS_PER_SECOND, now),
-            planned: None,
+            ground: None,
+            burst: Settle::new(BURST),
+            stale: true,
             rest: Plan::default(),
             trouble: None,
         }
@@ -81,9 +94,7 @@ impl Writer {
     }
 
     pub(crate) fn hear(&mut self, said: BTreeMap<String, String>, now: Instant) {
-        if self.replicas.hear(said, now) {
-            self.planned = None;
-        }
+        self.stale |= self.replicas.hear(said, now);
     }
 
     pub(crate) fn silent(&self, now: Instant) -> Vec<String> {
@@ -94,7 +105,7 @@ impl Writer {
     pub(crate) fn rest(&mut self) {
         self.queue.clear();
         self.replicas.forget();
-        (self.planned, self.herald) = (None, Herald::default());
+        (self.ground, self.herald) = (None, Herald::default());
     }
 
     /// Writes what is due, as long as it may.
@@ -135,15 +146,25 @@ impl Writer {
         let (now, wall) = (Instant::now(), SystemTime::now());
         let ground = (book.ledger.version(), bulletin.news >= book.ledger.newest());
         let due = self.rest.waits || self.rest.due.is_some_and(|due| due <= now);
-        let news = self.desk.take(bulletin);
-        if self.planned == Some(ground) && !news && (!due || !self.queue.is_empty()) {
+        if self.desk.take(bulletin) || self.ground != Some(ground) {
+            (self.ground, self.stale) = (Some(ground), true);
+            self.burst.note(now);
+        }
+        if let Some(end) = self.burst.due()
+            && !self.burst.finish(now)
+        {
+            // Replicas are heard meanwhile.
+            self.rest = Plan { waits: true, due: Some(end), ..Plan::default() };
+            return Vec::new();
+        }
+        if !self.stale && !(due && self.queue.is_empty()) {
             return Vec::new();
         }
         let mut reached = vec![own];
         reached.extend(self.replicas.reached(&book.ledger, now));
         let mut plan = self.desk.plan(&book.ledger, &reached, now, wall);
         self.queue = std::mem::take(&mut plan.work).into();
-        (self.planned, self.rest) = (Some(ground), plan);
+        (self.stale, self.rest) = (false, plan);
         self.herald.news(self.desk.errors(&book.ledger), &self.instance, wall)
     }
 
@@ -158,7 +179,7 @@ impl Writer {
             Err(failure) if failure.is_conflict() => {
                 // Somebody else has written: what they wrote is read, and the status made anew from it.
                 self.gauges.wrote(Written::Status, Outcome::Conflict);
-                self.planned = None;
+                self.stale = true;
                 if let Ok(object) = self.caller.read(&work.path).await {
                     self.enter(&work, &object);
                 }
@@ -168,7 +189,7 @@ impl Writer {
             Err(failure) => {
                 self.gauges.wrote(Written::Status, Outcome::Failed);
                 self.desk.tried(&work, Instant::now());
-                self.planned = None;
+                self.stale = true;
                 self.complain("a status cannot be written", &path, failure);
             }
         }

@@ -112,7 +112,8 @@ pub(crate) fn encode(
     let mut body = format!("{header}\n").into_bytes();
     body.extend(plain);
     body.extend(sealed);
-    let mut file = format!("{MAGIC}\n{}\n", hex(digest::digest(&digest::SHA256, &body).as_ref())).into_bytes();
+    let mut file =
+        format!("{MAGIC}\n{}\n", hex(digest::digest(&digest::SHA256, &body).as_ref())).into_bytes();
     file.extend(body);
     Ok(file)
 }
@@ -223,11 +224,16 @@ mod tests {
 
     fn object(kind: &str, name: &str) -> Arc<str> {
         let metadata = json!({"name": name, "namespace": "a"});
-        json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": {}, "data": {}}).to_string().into()
+        json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": {}, "data": {}})
+            .to_string()
+            .into()
     }
 
     fn texts() -> Texts {
-        Texts { plain: vec![object("Service", "one"), object("Service", "two")], secret: vec![object("Secret", "cert")] }
+        Texts {
+            plain: vec![object("Service", "one"), object("Service", "two")],
+            secret: vec![object("Secret", "cert")],
+        }
     }
 
     fn key(byte: u8) -> Key {

@@ -145,8 +145,7 @@ impl Cluster {
 
     /// Who the gateway is, as far as its Pod says: its labels, which Gateways select.
     pub(crate) fn describe(&self, workload: &mut GatewayWorkload) {
-        let Some(pod) = self.pod.as_ref().and_then(|name| self.objects().pod(&self.namespace, name))
-        else {
+        let Some(pod) = self.pod.as_ref().and_then(|name| self.objects().pod(&self.namespace, name)) else {
             return;
         };
         workload.labels.clone_from(&pod.meta.labels);
@@ -181,7 +180,10 @@ mod tests {
         let read =
             Read { object: objects.objects[0].object_ref(), objects: objects.objects, findings: Vec::new() };
         let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).expect("a kind");
-        News::Told { number: 1, event: Event { scope: Scope { kind, namespace: None }, change: Change::Applied(read) } }
+        News::Told {
+            number: 1,
+            event: Event { scope: Scope { kind, namespace: None }, change: Change::Applied(read) },
+        }
     }
 
     fn pod(labels: &serde_json::Value) -> News {

@@ -279,7 +279,9 @@ impl Follower {
                 (self.sink)(News::Saved(saved));
             }
             Ok(None) => tracing::debug!(path = %path.display(), "no state of the cluster is saved"),
-            Err(reason) => tracing::warn!(path = %path.display(), "the saved state of the cluster is ignored: it {reason}"),
+            Err(reason) => {
+                tracing::warn!(path = %path.display(), "the saved state of the cluster is ignored: it {reason}")
+            }
         }
     }
 

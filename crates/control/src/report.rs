@@ -176,14 +176,23 @@ impl Reporter {
             Err(failure) => {
                 self.gauges.wrote(Written::Lease, Outcome::Failed);
                 if self.trouble.as_ref() != Some(failure) {
-                    tracing::warn!(lease = self.office.path, code = failure.code, "the Lease of the writer of status and events cannot be had: {}", failure.message);
+                    tracing::warn!(
+                        lease = self.office.path,
+                        code = failure.code,
+                        "the Lease of the writer of status and events cannot be had: {}",
+                        failure.message
+                    );
                 }
                 self.trouble = result.err();
             }
         }
         let leads = self.office.election.leads(now);
         if leads != led {
-            tracing::info!(leads, identity = self.office.election.identity(), "which replica writes status and events");
+            tracing::info!(
+                leads,
+                identity = self.office.election.identity(),
+                "which replica writes status and events"
+            );
         }
         self.look = now + vary(self.office.election.pause(now));
     }
@@ -261,7 +270,11 @@ impl Reporter {
             // The first holder is about to make it.
             Err(failure) if failure.is_missing() => self.speaker.unheard(now),
             Err(failure) => {
-                tracing::debug!(code = failure.code, "what this replica serves cannot be said: {}", failure.message);
+                tracing::debug!(
+                    code = failure.code,
+                    "what this replica serves cannot be said: {}",
+                    failure.message
+                );
                 self.gauges.wrote(Written::Lease, Outcome::Failed);
                 self.speaker.unheard(now);
             }

@@ -26,7 +26,12 @@ const ENTRY: &str = "/apis/networking.istio.io/v1/namespaces/default/serviceentr
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
 fn reporting(kubeconfig: &Path) -> Gateway {
-    let setup = Setup::new("", &[80]).arguments(&["--kubernetes", "--write-status"]);
+    let setup = Setup::new("", &[80]).arguments(&[
+        "--kubernetes",
+        "--write-status",
+        "--log",
+        "info,portcullis_control::report=debug",
+    ]);
     setup.variable("KUBECONFIG", kubeconfig).start()
 }
 
@@ -105,14 +110,18 @@ fn a_status_is_written_once_by_one_of_three_replicas_and_the_next_one_goes_on() 
     let leader = await_leader(&gateways, 3, LIMIT);
     assert_eq!(gateways.iter().filter(|gateway| leads(gateway)).count(), 1);
 
+    // What others name comes first, so nothing is wrong in between.
+    let balanced = destination_rule("app", "{loadBalancer: {simple: RANDOM}}");
+    cluster.apply(&(service("app", "http", &[one.address()]) + &balanced + entry()));
     cluster.apply(&(gateway() + &routes("app", &["*"], &[to("app", "")])));
-    cluster.apply(&(service("app", "http", &[one.address()]) + &destination_rule("app", "{loadBalancer: {simple: RANDOM}}")));
-    cluster.apply(entry());
     let route = format!("{ROUTES}/app");
     for path in [GATEWAY, &route, RULE, ENTRY] {
         let object = await_object(&cluster, path, served_by(3));
         assert_eq!(condition(&object, "Accepted")["status"], "True", "{object:#}");
-        assert_eq!((&object["metadata"]["generation"], &object["status"]["observedGeneration"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&object["metadata"]["generation"], &object["status"]["observedGeneration"]),
+            (&json!(1), &json!(1))
+        );
         // What the gateway wrote is the status and nothing else.
         let managers = object["metadata"]["managedFields"].as_array().expect("managers");
         let own: Vec<&Value> = managers.iter().filter(|manager| manager["manager"] == "portcullis").collect();
@@ -145,7 +154,9 @@ fn a_status_is_written_once_by_one_of_three_replicas_and_the_next_one_goes_on() 
     let leader = poll(Instant::now() + TAKEN_OVER, || gateways.iter().position(leads)).expect("a new writer");
     println!("taken over after {:?}", start.elapsed());
     cluster.apply(&routes("more", &["b.test"], &[to("app", "")]));
-    await_object(&cluster, &format!("{ROUTES}/more"), |object| condition(object, "Accepted")["status"] == "True");
+    await_object(&cluster, &format!("{ROUTES}/more"), |object| {
+        condition(object, "Accepted")["status"] == "True"
+    });
     assert_allowed(&gateways[leader]);
 }
 
@@ -173,7 +184,8 @@ fn findings_are_written_to_their_objects_and_taken_back() {
     cluster.apply(&routes("lost", &["a.test"], &[to("nowhere", "")]));
     cluster.apply(&routes("older", &["b.test"], &[to("app", "")]));
     cluster.apply(&routes("younger", &["b.test"], &[to("app", "")]));
-    let of_other = gateway().replace("name: gw", "name: other").replace("istio: ingressgateway", "istio: other");
+    let of_other =
+        gateway().replace("name: gw", "name: other").replace("istio: ingressgateway", "istio: other");
     cluster.apply(&of_other);
     let (lost, younger) = (format!("{ROUTES}/lost"), format!("{ROUTES}/younger"));
     write_condition(&cluster, &lost, "Reconciled");
@@ -184,10 +196,13 @@ fn findings_are_written_to_their_objects_and_taken_back() {
     assert_eq!((&refs["status"], &refs["reason"]), (&json!("False"), &json!("ReferencedResourceNotFound")));
     assert!(refs["message"].as_str().is_some_and(|text| text.contains("nowhere")), "{refs}");
     assert_eq!(condition(&object, "Reconciled")["status"], "True", "another one's");
-    let object = await_object(&cluster, &younger, |object| condition(object, "Conflicted")["status"] == "True");
+    let object =
+        await_object(&cluster, &younger, |object| condition(object, "Conflicted")["status"] == "True");
     assert!(codes(&object).contains(&"PCL1041".to_owned()), "{object:#}");
     // The older one keeps the host, and another gateway's Gateway is that one's business.
-    await_object(&cluster, &format!("{ROUTES}/older"), |object| condition(object, "Conflicted").is_null() && served_by(1)(object));
+    await_object(&cluster, &format!("{ROUTES}/older"), |object| {
+        condition(object, "Conflicted").is_null() && served_by(1)(object)
+    });
     assert_eq!(object_status(&cluster, "other"), Value::Null);
 
     let told = |reason: &str| {
@@ -204,7 +219,9 @@ fn findings_are_written_to_their_objects_and_taken_back() {
     let object = await_object(&cluster, &lost, |object| codes(object).is_empty() && served_by(1)(object));
     assert_eq!(condition(&object, "ResolvedRefs")["status"], "True");
     assert_eq!(condition(&object, "Reconciled")["status"], "True", "another one's");
-    await_object(&cluster, &younger, |object| condition(object, "Conflicted").is_null() && codes(object).is_empty());
+    await_object(&cluster, &younger, |object| {
+        condition(object, "Conflicted").is_null() && codes(object).is_empty()
+    });
     assert_allowed(&gateway);
 }
 
@@ -240,7 +257,8 @@ fn a_policy_that_is_not_enforced_is_told_of() {
         "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "nobody"},
         "spec": {"action": "DENY"},
     });
-    let (status, answer) = cluster.client().request("POST", policies, "application/json", &policy.to_string());
+    let (status, answer) =
+        cluster.client().request("POST", policies, "application/json", &policy.to_string());
     assert_eq!(status, 201, "{answer}");
     let gateway = reporting(&kubeconfig);
     gateway.await_samples("it is told of", |samples| {

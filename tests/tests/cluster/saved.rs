@@ -42,7 +42,8 @@ fn a_gateway_that_starts_without_the_api_server_serves_what_was_saved() {
     let https = objects::server(443, "HTTPS", &["a.test"], "{mode: SIMPLE, credentialName: a}");
     cluster.apply(&authority.server(&["a.test"]).tls_secret("istio-system", "a"));
     cluster.apply(&objects::gateway("gw", &[server(80, &["*"]), https]));
-    cluster.apply(&(service("app", "http", &[upstream.address()]) + &routes("app", &["*"], &[to("app", "")])));
+    cluster
+        .apply(&(service("app", "http", &[upstream.address()]) + &routes("app", &["*"], &[to("app", "")])));
 
     let key = Some("0123456789abcdef0123456789abcdef");
     let gateway = start(&kubeconfig, &folder, key);
@@ -62,20 +63,24 @@ fn a_gateway_that_starts_without_the_api_server_serves_what_was_saved() {
     assert_eq!(gateway.page("Health", "/healthz/ready").status, 200);
     await_source(&gateway, "cache");
     assert!(gateway.page("Admin", "/server_info").text().contains("\"configurationSource\": \"cache\""));
-    assert!(gateway.page("Admin", "/diagnostics").text().contains("ServedAsSaved"));
+    let said = || gateway.page("Admin", "/diagnostics").text().contains("ServedAsSaved").then_some(());
+    poll(Instant::now() + LIMIT, said).expect("it is said that the state is a saved one");
     drop(gateway);
 
     let gateway = start(&kubeconfig, &folder, None);
     await_answer("http", &gateway, "a.test", |answer| answer.text() == "app");
-    let said = gateway.page("Admin", "/diagnostics").text();
-    assert!(said.contains("without Secrets") && said.contains("IST0101"), "{said}");
+    let said =
+        || Some(gateway.page("Admin", "/diagnostics").text()).filter(|page| page.contains("without Secrets"));
+    let said = poll(Instant::now() + LIMIT, said).expect("it is said that Secrets are missing");
+    assert!(said.contains("IST0101"), "{said}");
     assert_eq!(over_tls(&gateway, &authority), None);
 
     // The API server comes back, and so does everything else; what was saved is not served any longer.
     cluster.start_again();
     await_source(&gateway, "cluster");
     assert_eq!(poll(Instant::now() + LIMIT, || over_tls(&gateway, &authority)).as_deref(), Some("app"));
-    assert!(!gateway.page("Admin", "/diagnostics").text().contains("ServedAsSaved"));
+    let said = || (!gateway.page("Admin", "/diagnostics").text().contains("ServedAsSaved")).then_some(());
+    poll(Instant::now() + LIMIT, said).expect("it is not said any more");
     cluster.delete("VirtualService", "default", "app");
     await_answer("the route is gone", &gateway, "a.test", |answer| answer.status == 404);
     drop(gateway);

@@ -55,8 +55,7 @@ pub(crate) fn load(place: &Place, cluster: &str, now: SystemTime) -> Result<Opti
 pub(crate) fn save(place: &Place, bytes: &[u8]) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&place.folder)?;
     // Nobody else may read it, from its first byte on: that is how drafts are made (mode 0600).
-    let mut draft =
-        tempfile::Builder::new().prefix(DRAFT.0).suffix(DRAFT.1).tempfile_in(&place.folder)?;
+    let mut draft = tempfile::Builder::new().prefix(DRAFT.0).suffix(DRAFT.1).tempfile_in(&place.folder)?;
     draft.write_all(bytes)?;
     draft.as_file().sync_all()?;
     draft.persist(path(place)).map_err(|error| error.error)?;

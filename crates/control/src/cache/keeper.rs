@@ -94,7 +94,11 @@ impl Keeper {
         let work = move || {
             let bytes = encode(&texts, &cluster, confirmed, place.key.as_ref())?;
             if bytes.len() > file::MAX_BYTES {
-                return Err(format!("there would be {} bytes, and {} are read", bytes.len(), file::MAX_BYTES));
+                return Err(format!(
+                    "there would be {} bytes, and {} are read",
+                    bytes.len(),
+                    file::MAX_BYTES
+                ));
             }
             file::save(&place, &bytes).map_err(|error| error.to_string())?;
             Ok(bytes.len())

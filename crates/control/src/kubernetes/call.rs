@@ -72,7 +72,9 @@ impl Caller {
         };
         match tokio::time::timeout(LIMIT, self.client.request(request)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Error::Api(status))) => Err(Failure { code: status.code, message: status.message.clone() }),
+            Ok(Err(Error::Api(status))) => {
+                Err(Failure { code: status.code, message: status.message.clone() })
+            }
             Ok(Err(error)) => Err(Failure { code: 0, message: causes(&error) }),
             Err(_) => Err(Failure { code: 0, message: format!("no answer within {LIMIT:?}") }),
         }

@@ -203,7 +203,10 @@ mod tests {
         let seen = see_as(Kind::VirtualService, value);
         let facts = seen.facts.expect("facts");
         assert_eq!((facts.uid.as_str(), facts.generation, facts.version.as_str()), ("u", 3, "7"));
-        assert_eq!((facts.usable, facts.unbound, &facts.status["observedGeneration"]), (true, false, &json!(2)));
+        assert_eq!(
+            (facts.usable, facts.unbound, &facts.status["observedGeneration"]),
+            (true, false, &json!(2))
+        );
         let gateways = [("b", "gw"), ("b", "own"), ("other", "gw")];
         assert_eq!(facts.gateways, gateways.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())));
         // What is kept on disk is what was read: without its state, and without its version.
@@ -216,7 +219,8 @@ mod tests {
         let policy = UNREAD.into_iter().find(|watched| watched.kind.name() == "AuthorizationPolicy").unwrap();
         let metadata = json!({"name": "a", "namespace": "b", "uid": "u", "annotations": {"large": "text"}});
         // As the API server gives it where only metadata are asked for.
-        let value = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
+        let value =
+            json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
         let seen = see(policy, value);
         let Object::Unsupported(object) = &seen.read.objects[0] else { panic!("{seen:?}") };
         assert_eq!((object.api_group(), &*object.kind), ("security.istio.io", "AuthorizationPolicy"));

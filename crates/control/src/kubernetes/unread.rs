@@ -69,9 +69,11 @@ impl Unread {
             let told = told.filter_map(|object| not_honoured(object).map(Notice::from));
             told.map(|notice| named(notice, group, kind)).chain(too_many(kind, table.len()))
         });
-        each.chain(self.hidden.iter().map(|(((_, kind), namespace), reason)| {
-            hidden(kind, namespace.as_deref(), reason)
-        }))
+        each.chain(
+            self.hidden
+                .iter()
+                .map(|(((_, kind), namespace), reason)| hidden(kind, namespace.as_deref(), reason)),
+        )
     }
 }
 
@@ -150,7 +152,8 @@ mod tests {
     fn read(api: &str, kind: &str, name: &str) -> Read {
         let object = ObjectRef { kind: kind.into(), namespace: "a".to_owned(), name: name.to_owned() };
         let metadata = json!({"name": name, "namespace": "a"});
-        let loaded = from_json_value("cluster", json!({"apiVersion": api, "kind": kind, "metadata": metadata}));
+        let loaded =
+            from_json_value("cluster", json!({"apiVersion": api, "kind": kind, "metadata": metadata}));
         Read { object, objects: loaded.objects, findings: loaded.findings }
     }
 
@@ -176,7 +179,11 @@ mod tests {
             ]
         );
         assert!(unread.apply(of(Change::Deleted { namespace: "a".to_owned(), name: "p".to_owned() })));
-        assert!(unread.apply(event("Gateway", "gateway.networking.k8s.io", Change::Absent(Absence::NotInstalled))));
+        assert!(unread.apply(event(
+            "Gateway",
+            "gateway.networking.k8s.io",
+            Change::Absent(Absence::NotInstalled)
+        )));
         assert_eq!(said(&unread), []);
     }
 

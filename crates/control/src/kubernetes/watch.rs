@@ -13,7 +13,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::TryStreamExt as _;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectList, WatchEvent, WatchParams};
+use kube::api::{
+    ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectList, WatchEvent, WatchParams,
+};
 use kube::core::Request;
 use kube::{Client, Error, Resource as _};
 use portcullis_telemetry::metrics::cluster::Clock;
@@ -197,7 +199,8 @@ impl Task {
     /// a second list must not bring back what is gone.
     async fn list(&self, resource: &Arc<ApiResource>) -> Result<(Vec<Seen>, String), Error> {
         let mut seen = Vec::new();
-        let mut page = ListParams { field_selector: self.fields(), limit: Some(PAGE), ..ListParams::default() };
+        let mut page =
+            ListParams { field_selector: self.fields(), limit: Some(PAGE), ..ListParams::default() };
         loop {
             let request = self.request(resource);
             let request = match self.watched.kind {
@@ -216,7 +219,12 @@ impl Task {
     }
 
     /// Follows from `place`, and moves it along; nothing where the server ended it in order.
-    async fn watch(&self, resource: &Arc<ApiResource>, place: &mut String, course: &mut Course) -> Option<End> {
+    async fn watch(
+        &self,
+        resource: &Arc<ApiResource>,
+        place: &mut String,
+        course: &mut Course,
+    ) -> Option<End> {
         let timeout = Some(rand::rng().random_range(WATCH_SECONDS));
         let wish = WatchParams { field_selector: self.fields(), timeout, ..WatchParams::default() };
         let request = self.request(resource);

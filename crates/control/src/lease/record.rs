@@ -141,9 +141,15 @@ mod tests {
         lease["metadata"]["resourceVersion"] = "7".into();
         lease["metadata"]["annotations"] = json!({"replica.portcullis.dev/a": "x.1", "other": "y"});
         let record = Record::read(&lease);
-        assert_eq!((record.held.holder.as_str(), record.held.length, record.version.as_str()), ("me", LEASE, "7"));
+        assert_eq!(
+            (record.held.holder.as_str(), record.held.length, record.version.as_str()),
+            ("me", LEASE, "7")
+        );
         assert_eq!(record.replicas, [("a".to_owned(), "x.1".to_owned())].into());
-        assert_eq!(renewed("7", &["a".to_owned()], now)["metadata"]["annotations"], json!({"replica.portcullis.dev/a": null}));
+        assert_eq!(
+            renewed("7", &["a".to_owned()], now)["metadata"]["annotations"],
+            json!({"replica.portcullis.dev/a": null})
+        );
         assert_eq!(said("a", None)["metadata"]["annotations"]["replica.portcullis.dev/a"], Value::Null);
         assert!(Record::read(&json!({})).held.holder.is_empty());
     }

@@ -25,8 +25,8 @@ const OWN: [&str; 4] = ["Accepted", "ResolvedRefs", "Conflicted", "Programmed"];
 const REFERENCES: &[&str] = &["IST0101", "IST0161", "IST0165", "IST0173", "IST0174", "PCL1009", "PCL1016"];
 /// Codes of objects that want the same.
 const CONFLICTS: &[&str] = &[
-    "IST0109", "IST0145", "IST0177", "PCL1001", "PCL1003", "PCL1004", "PCL1005", "PCL1010", "PCL1041", "PCL1046",
-    "PCL1047", "PCL1049",
+    "IST0109", "IST0145", "IST0177", "PCL1001", "PCL1003", "PCL1004", "PCL1005", "PCL1010", "PCL1041",
+    "PCL1046", "PCL1047", "PCL1049",
 ];
 /// Findings spelled out in a condition; the others are counted.
 const SPELLED_OUT: usize = 3;
@@ -172,7 +172,9 @@ fn programmed(facts: Facts<'_>) -> Condition {
             condition("Programmed", false, "Pending", message)
         }
         Programmed::Unusable => {
-            let message = format!("generation {generation} cannot be used; what was served before, if anything, is served on");
+            let message = format!(
+                "generation {generation} cannot be used; what was served before, if anything, is served on"
+            );
             condition("Programmed", false, "Invalid", message)
         }
     }
@@ -203,7 +205,8 @@ fn says(held: &Value, wanted: &Condition, facts: Facts<'_>) -> bool {
 }
 
 fn written(wanted: &Condition, held: &[Value], generation: i64, now: SystemTime) -> Value {
-    let before = held.iter().find(|held| held["type"] == wanted.kind && held["status"] == status(wanted.holds));
+    let before =
+        held.iter().find(|held| held["type"] == wanted.kind && held["status"] == status(wanted.holds));
     let since = before.and_then(|before| before["lastTransitionTime"].as_str().map(str::to_owned));
     json!({
         "type": wanted.kind,

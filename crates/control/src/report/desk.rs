@@ -81,7 +81,8 @@ impl Desk {
             self.bulletin = bulletin;
             return false;
         }
-        let of_cluster = |notice: &Notice| notice.source.as_deref().is_none_or(|name| name == Origin::CLUSTER);
+        let of_cluster =
+            |notice: &Notice| notice.source.as_deref().is_none_or(|name| name == Origin::CLUSTER);
         self.findings.clear();
         for (at, notice) in bulletin.notices.iter().enumerate().filter(|(_, notice)| of_cluster(notice)) {
             if let Some(object) = &notice.object {
@@ -103,7 +104,9 @@ impl Desk {
         let mut plan = Plan::default();
         self.waiting.retain(|name, _| ledger.get(name).is_some());
         self.attempts.retain(|name, _| ledger.get(name).is_some());
-        for (name, entry) in ledger.iter().filter(|(name, _)| REPORTED.iter().any(|kind| kind.name() == &*name.kind)) {
+        for (name, entry) in
+            ledger.iter().filter(|(name, _)| REPORTED.iter().any(|kind| kind.name() == &*name.kind))
+        {
             if entry.since > self.bulletin.news {
                 // It has not been compiled yet; the next bulletin knows of it.
                 continue;
@@ -226,7 +229,9 @@ impl Desk {
                 name: gateway.clone(),
             };
             // One that is not there is an error that somebody has to tell.
-            ledger.get(&gateway).is_none_or(|_| !self.found(&gateway).any(|notice| OF_OTHERS.contains(&notice.code)))
+            ledger
+                .get(&gateway)
+                .is_none_or(|_| !self.found(&gateway).any(|notice| OF_OTHERS.contains(&notice.code)))
         })
     }
 

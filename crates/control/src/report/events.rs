@@ -86,8 +86,7 @@ fn event(
 ) -> Event {
     let name = name(object, facts, notice);
     // A kind without a namespace has its Events in this one.
-    let namespace =
-        if object.namespace.is_empty() { "default".to_owned() } else { object.namespace.clone() };
+    let namespace = if object.namespace.is_empty() { "default".to_owned() } else { object.namespace.clone() };
     let body = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

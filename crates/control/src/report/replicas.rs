@@ -49,7 +49,8 @@ impl Replicas {
 
     /// Those that were not heard of for too long.
     pub(crate) fn silent(&self, now: Instant) -> Vec<String> {
-        let silent = self.said.iter().filter(|(_, (_, since))| now.saturating_duration_since(*since) >= SILENT);
+        let silent =
+            self.said.iter().filter(|(_, (_, since))| now.saturating_duration_since(*since) >= SILENT);
         silent.map(|(name, _)| name.clone()).collect()
     }
 
@@ -96,7 +97,10 @@ mod tests {
         assert_eq!(served(&replicas.reached(&ledger, start), 1), Served { by: 2, of: 2 });
         // One goes on speaking, the other one does not.
         let later = start + SILENT;
-        replicas.hear(BTreeMap::from([("one".to_owned(), words(new, 1)), ("other".to_owned(), words(old, 0))]), later);
+        replicas.hear(
+            BTreeMap::from([("one".to_owned(), words(new, 1)), ("other".to_owned(), words(old, 0))]),
+            later,
+        );
         assert_eq!(replicas.silent(later), ["other"]);
         assert_eq!(served(&replicas.reached(&ledger, later), 2), Served { by: 1, of: 1 });
         replicas.hear(BTreeMap::from([("one".to_owned(), "nonsense".to_owned())]), later);

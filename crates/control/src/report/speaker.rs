@@ -59,9 +59,9 @@ impl Speaker {
             }
         }
         let (print, _) = self.serves?;
-        let due = self.said.is_none_or(|(said, at)| {
-            said != print || now.saturating_duration_since(at) >= HEARTBEAT
-        });
+        let due = self
+            .said
+            .is_none_or(|(said, at)| said != print || now.saturating_duration_since(at) >= HEARTBEAT);
         let allowed = self.not_before.is_none_or(|not_before| now >= not_before);
         (due && allowed).then(|| Words { print, text: words(print, self.beat) })
     }
@@ -71,6 +71,7 @@ impl Speaker {
     }
 
     pub(crate) fn spoke(&mut self, words: Words, now: Instant) {
+        tracing::debug!(words = words.text, "said what is served");
         self.beat += 1;
         (self.said, self.not_before) = (Some((words.print, now)), None);
     }

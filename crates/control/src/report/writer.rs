@@ -172,6 +172,7 @@ impl Writer {
         let path = format!("{}/status", work.path);
         match self.caller.patch(&path, &work.patch).await {
             Ok(object) => {
+                tracing::debug!(path, status = %work.patch["status"], "status written");
                 self.gauges.wrote(Written::Status, Outcome::Done);
                 self.desk.tried(&work, Instant::now());
                 self.enter(&work, &object);

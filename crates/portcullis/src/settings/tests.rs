@@ -158,8 +158,10 @@ fn a_cache_needs_a_folder_and_a_whole_key() {
     let key = folder.path().join("key");
     std::fs::write(&key, [7; 31]).expect("written");
     let join = |dir: &str, key: &std::path::Path| {
-        let text =
-            format!("[kubernetes]\nenabled = true\ncache_dir = \"{dir}\"\ncache_key_file = \"{}\"", key.display());
+        let text = format!(
+            "[kubernetes]\nenabled = true\ncache_dir = \"{dir}\"\ncache_key_file = \"{}\"",
+            key.display()
+        );
         Settings::join(args(), FileSettings::parse(&text).expect("file"))
     };
     assert!(join("", &key).expect_err("refused").to_string().contains("--cache-dir"));

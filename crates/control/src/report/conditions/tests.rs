@@ -26,7 +26,9 @@ fn shown(status: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let conditions = status["conditions"].as_array().expect("conditions").iter();
     conditions
-        .map(|found| format!("{}={}/{}", text(&found["type"]), text(&found["status"]), text(&found["reason"])))
+        .map(|found| {
+            format!("{}={}/{}", text(&found["type"]), text(&found["status"]), text(&found["reason"]))
+        })
         .collect()
 }
 
@@ -34,7 +36,10 @@ fn shown(status: &Value) -> Vec<String> {
 fn an_object_without_findings_is_accepted_and_written_once() {
     let facts = facts(&[], Programmed::All(3));
     let status = patch(&Value::Null, facts, at(0)).expect("something to write");
-    assert_eq!(shown(&status), ["Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs", "Programmed=True/Programmed"]);
+    assert_eq!(
+        shown(&status),
+        ["Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs", "Programmed=True/Programmed"]
+    );
     assert_eq!(status["conditions"][2]["message"], "generation 3 is served by 3 of 3 replicas");
     assert_eq!(status["conditions"][2]["lastTransitionTime"], "2027-01-15T08:00:00Z");
     assert_eq!((&status["observedGeneration"], &status["validationMessages"]), (&json!(3), &Value::Null));
@@ -59,13 +64,21 @@ fn findings_make_conditions_and_messages_and_are_taken_back() {
     let status = patch(&Value::Null, facts(&found, pending), at(0)).expect("something to write");
     assert_eq!(
         shown(&status),
-        ["Accepted=False/SchemaError", "ResolvedRefs=False/IST0101", "Conflicted=True/PCL1041", "Programmed=False/Pending"]
+        [
+            "Accepted=False/SchemaError",
+            "ResolvedRefs=False/IST0101",
+            "Conflicted=True/PCL1041",
+            "Programmed=False/Pending"
+        ]
     );
     let messages = status["validationMessages"].as_array().expect("messages");
     assert_eq!(messages.len(), 3, "none of severity info");
     assert_eq!(messages[1]["type"]["code"], "IST0101");
     assert_eq!(messages[1]["level"], "ERROR");
-    assert_eq!(messages[1]["documentationUrl"], "https://istio.io/latest/docs/reference/config/analysis/ist0101/");
+    assert_eq!(
+        messages[1]["documentationUrl"],
+        "https://istio.io/latest/docs/reference/config/analysis/ist0101/"
+    );
     assert_eq!(patch(&status, facts(&found, pending), at(9)), None);
     let mended = patch(&status, facts(&[], Programmed::All(3)), at(9)).expect("something to write");
     assert_eq!(shown(&mended).len(), 3, "no conflict any more");
@@ -83,7 +96,10 @@ fn conditions_of_others_are_kept() {
     assert_eq!(status.get("addresses"), None, "not named, so not touched");
     assert_eq!(cleared(&current), None, "nothing of ours");
     let cleared = cleared(&status).expect("something to take back");
-    assert_eq!(cleared, json!({"conditions": [theirs], "validationMessages": null, "observedGeneration": null}));
+    assert_eq!(
+        cleared,
+        json!({"conditions": [theirs], "validationMessages": null, "observedGeneration": null})
+    );
 }
 
 #[test]

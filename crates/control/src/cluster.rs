@@ -70,7 +70,7 @@ impl Cluster {
             }
             News::Unread(event) => self.unread.apply(event),
             News::Saved(saved) => {
-                (self.saved, self.patience) = (Some(saved), Some(now + PATIENCE));
+                (self.saved, self.patience) = (Some(*saved), Some(now + PATIENCE));
                 false
             }
         };
@@ -212,7 +212,7 @@ mod tests {
         let metadata = json!({"name": "s", "namespace": "a"});
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {}});
         let objects = from_json_value("cluster", service).objects.into_iter().collect();
-        News::Saved(Saved { objects, confirmed, without_secrets: None })
+        News::Saved(Box::new(Saved { objects, confirmed, without_secrets: None }))
     }
 
     fn of_all(change: &Change) -> Vec<News> {

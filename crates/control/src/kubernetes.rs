@@ -9,6 +9,8 @@ pub(crate) mod book;
 pub(crate) mod call;
 mod kinds;
 mod read;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub(crate) mod unread;
 mod watch;
 
@@ -90,7 +92,7 @@ pub enum News {
     /// By a watch of a kind that is not read.
     Unread(unread::Event),
     /// The last good state of an earlier process.
-    Saved(Saved),
+    Saved(Box<Saved>),
 }
 
 /// Where news go; false when nobody takes them any more.
@@ -276,11 +278,11 @@ impl Follower {
         cache::file::sweep(&place.folder, SystemTime::now());
         match cache::file::load(place, identity, SystemTime::now()) {
             Ok(Some(saved)) => {
-                (self.sink)(News::Saved(saved));
+                (self.sink)(News::Saved(Box::new(saved)));
             }
             Ok(None) => tracing::debug!(path = %path.display(), "no state of the cluster is saved"),
             Err(reason) => {
-                tracing::warn!(path = %path.display(), "the saved state of the cluster is ignored: it {reason}")
+                tracing::warn!(path = %path.display(), "the saved state of the cluster is ignored: it {reason}");
             }
         }
     }

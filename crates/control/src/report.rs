@@ -262,7 +262,7 @@ impl Reporter {
         match said {
             Ok(lease) => {
                 self.gauges.wrote(Written::Lease, Outcome::Done);
-                self.speaker.spoke(words, now);
+                self.speaker.spoke(&words, now);
                 if self.office.election.leads(now) {
                     self.hear(Record::read(&lease));
                 }

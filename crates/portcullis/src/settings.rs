@@ -196,14 +196,14 @@ impl Cluster {
             namespaces: named.into_iter().filter(given).collect(),
             pod: args.pod.or(file.pod).filter(given),
             write_status: args.write_status.or(file.write_status),
-            cache: cache_place(cache_dir, key_file)?,
+            cache: cache_place(cache_dir, key_file.as_deref())?,
         }))
     }
 }
 
-fn cache_place(folder: Option<PathBuf>, key_file: Option<PathBuf>) -> anyhow::Result<Option<cache::Place>> {
+fn cache_place(folder: Option<PathBuf>, key_file: Option<&Path>) -> anyhow::Result<Option<cache::Place>> {
     ensure!(folder.is_some() || key_file.is_none(), "--cache-key-file needs --cache-dir");
-    let key = match &key_file {
+    let key = match key_file {
         Some(path) => {
             Some(cache::read_key(path).with_context(|| format!("--cache-key-file {}", path.display()))?)
         }

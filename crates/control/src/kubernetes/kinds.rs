@@ -77,7 +77,8 @@ pub(super) const READ: [Watched; 10] = [
 ];
 
 /// Kinds that would change what is served and are not read: of their objects only the metadata are asked for, so that
-/// somebody is told that they have no effect.
+/// somebody is told that they have no effect. Of the Gateway API they are those that make routes; the others do nothing
+/// without one.
 pub(super) const UNREAD: [Watched; 13] = [
     unread("AuthorizationPolicy", SECURITY, &["v1", "v1beta1"], "authorizationpolicies"),
     unread("RequestAuthentication", SECURITY, &["v1", "v1beta1"], "requestauthentications"),

@@ -116,7 +116,7 @@ impl Desk {
                 false => conditions::cleared(&entry.facts.status),
             };
             if let Some(patch) = patch {
-                self.put(name, &entry.facts, patch, now, &mut plan);
+                self.put(name, &entry.facts, &patch, now, &mut plan);
             }
         }
         plan
@@ -142,8 +142,8 @@ impl Desk {
         self.attempts.insert(work.name.clone(), Attempt { essence: work.essence.clone(), patience });
     }
 
-    fn put(&self, name: &ObjectRef, facts: &Facts, patch: Value, now: Instant, plan: &mut Plan) {
-        let essence = conditions::essence(&patch);
+    fn put(&self, name: &ObjectRef, facts: &Facts, patch: &Value, now: Instant, plan: &mut Plan) {
+        let essence = conditions::essence(patch);
         // What was written and does not last is written again ever later.
         if let Some(attempt) = self.attempts.get(name).filter(|attempt| attempt.essence == essence)
             && attempt.patience.next() > now

@@ -70,7 +70,7 @@ impl Speaker {
         said(&self.name, Some(&words.text))
     }
 
-    pub(crate) fn spoke(&mut self, words: Words, now: Instant) {
+    pub(crate) fn spoke(&mut self, words: &Words, now: Instant) {
         tracing::debug!(words = words.text, "said what is served");
         self.beat += 1;
         (self.said, self.not_before) = (Some((words.print, now)), None);

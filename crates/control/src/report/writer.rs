@@ -157,7 +157,8 @@ impl Writer {
             self.rest = Plan { waits: true, due: Some(end), ..Plan::default() };
             return Vec::new();
         }
-        if !self.stale && !(due && self.queue.is_empty()) {
+        let due = due && self.queue.is_empty();
+        if !self.stale && !due {
             return Vec::new();
         }
         let mut reached = vec![own];
@@ -239,3 +240,6 @@ impl Writer {
         self.trouble = Some(failure);
     }
 }
+
+#[cfg(test)]
+mod tests;

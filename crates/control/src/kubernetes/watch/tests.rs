@@ -1,14 +1,12 @@
 //! Waits and doubts by themselves; watches against a server on loopback that answers as a script says.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use kube::Config;
 use portcullis_api::Kind;
 use serde_json::{Value, json};
 
 use super::super::kinds::READ;
+use super::super::scripted::{client, refusal, script};
 use super::*;
 use crate::live::Change;
 
@@ -36,30 +34,6 @@ fn an_api_server_that_starts_is_not_believed_at_once() {
     assert!(course.doubts(&Absence::NotInstalled).is_some());
 }
 
-/// Answers one request after the other, each on a connection of its own; gives what was asked.
-fn script(answers: Vec<(u16, Value)>) -> (u16, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let (port, asked) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<String>>>::default());
-    let heard = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for (status, answer) in answers {
-            let (stream, _) = listener.accept().unwrap();
-            heard.lock().unwrap().push(target(&stream));
-            let body = answer.to_string() + "\n";
-            let head =
-                format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n");
-            let _ = write!(&stream, "{head}content-length: {}\r\n\r\n{body}", body.len());
-        }
-    });
-    (port, asked)
-}
-
-fn target(stream: &TcpStream) -> String {
-    let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    head[0].split(' ').nth(1).unwrap().to_owned()
-}
-
 /// Follows `kind` until so many news have come.
 fn news(kind: Kind, port: u16, count: usize) -> Vec<Change> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -74,8 +48,7 @@ fn news(kind: Kind, port: u16, count: usize) -> Vec<Change> {
         changes.len() < count
     });
     runtime.block_on(async {
-        let config = Config::new(format!("http://127.0.0.1:{port}").parse().unwrap());
-        let client = Client::try_from(config).unwrap();
+        let client = client(port);
         let watched = READ.into_iter().find(|watched| watched.kind == Followed::Read(kind)).unwrap();
         let (clock, book) = (Arc::new(Clock::new(kind.name(), "", true)), Shared::default());
         let keep = Keep::default();
@@ -91,10 +64,6 @@ fn list(version: &str, more: &str, names: &[&str]) -> (u16, Value) {
         names.iter().map(|name| json!({"metadata": {"name": name, "namespace": "a"}})).collect();
     let metadata = json!({"resourceVersion": version, "continue": more});
     (200, json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": metadata, "items": items}))
-}
-
-fn refusal(code: u16) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "as scripted", "reason": "X"})
 }
 
 fn listed(change: &Change) -> Vec<&str> {
@@ -158,5 +127,5 @@ fn of_the_versions_served_the_best_one_is_watched() {
     ]);
     assert_eq!(listed(&news(Kind::Gateway, port, 1)[0]), ["one"]);
     let asked = asked.lock().unwrap();
-    assert!(asked[2].starts_with("/apis/networking.istio.io/v1beta1/gateways"), "{asked:?}");
+    assert!(asked[2].starts_with("GET /apis/networking.istio.io/v1beta1/gateways"), "{asked:?}");
 }

@@ -153,14 +153,28 @@ impl Client {
     /// # Panics
     /// When one is refused.
     pub fn apply(&mut self, yaml: &str) {
-        for document in yaml.split("\n---").map(|text| text.trim_start_matches("---")) {
-            if !document.lines().any(|line| line.starts_with("kind:")) {
-                continue;
-            }
-            let path = format!("{}?fieldManager=test&force=true", Resource::of(document).path());
-            let (status, answer) = self.request("PATCH", &path, "application/apply-patch+yaml", document);
+        for document in documents(yaml) {
+            let (status, answer) = self.patch(document, "");
             assert!(matches!(status, 200 | 201), "{status} {answer}\n{document}");
         }
+    }
+
+    /// What would come of each document of a text: `kubectl apply --server-side --dry-run=server --validate=strict`.
+    ///
+    /// # Panics
+    /// When one would be refused, or has a field that its kind has not.
+    pub fn try_out(&mut self, yaml: &str) -> Vec<Value> {
+        let answers = documents(yaml).map(|document| {
+            let (status, answer) = self.patch(document, "&dryRun=All&fieldValidation=Strict");
+            assert!(matches!(status, 200 | 201), "{status} {answer}\n{document}");
+            answer
+        });
+        answers.collect()
+    }
+
+    fn patch(&mut self, document: &str, options: &str) -> (u16, Value) {
+        let path = format!("{}?fieldManager=test&force=true{options}", Resource::of(document).path());
+        self.request("PATCH", &path, "application/apply-patch+yaml", document)
     }
 
     /// Deletes an object.
@@ -184,6 +198,12 @@ impl Client {
         let answer = self.raw.answer();
         (answer.status, serde_json::from_slice(&answer.message.body).unwrap_or_default())
     }
+}
+
+/// The documents of a text that say what they are.
+fn documents(yaml: &str) -> impl Iterator<Item = &str> {
+    let all = yaml.split("\n---").map(|text| text.trim_start_matches("---"));
+    all.filter(|document| document.lines().any(|line| line.starts_with("kind:")))
 }
 
 /// The address of the network namespace that was made for these tests: endpoints are there, since a Kubernetes cluster

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod frames;
 pub mod gateway;
+pub mod helm;
 pub mod http;
 pub mod netns;
 pub mod objects;

@@ -2,8 +2,10 @@
 //!
 //! An example of the `compile` crate prints what becomes of each field of each kind; here it becomes all of
 //! `docs/fields.md` and the part of `README.md` between two marks. Another one prints the codes of findings, for
-//! `docs/diagnostics.md`. `lint` fails when any of them is out of date.
+//! `docs/diagnostics.md`. The chart gets the rules of the gateway's account from the manifest that has them. `lint` fails
+//! when any of them is out of date.
 
+mod rules;
 mod tables;
 
 use std::fs;
@@ -35,7 +37,9 @@ pub(crate) fn check() -> Result<()> {
     if !stale.is_empty() {
         bail!("{} out of date; run `cargo xtask codegen`", stale.join(" and "));
     }
-    println!("codegen: README.md, docs/fields.md and docs/diagnostics.md say what the code does");
+    println!(
+        "codegen: README.md, docs/fields.md and docs/diagnostics.md say what the code does, the chart has the rules"
+    );
     Ok(())
 }
 
@@ -62,7 +66,7 @@ impl Document {
     }
 }
 
-fn documents() -> Result<[Document; 3]> {
+fn documents() -> Result<[Document; 5]> {
     let fields = fields()?;
     let readme = fs::read_to_string(root().join(README)).context("reading README.md")?;
     let wanted = between_marks(&readme, BEGIN, &tables::summary(&fields))?;
@@ -74,7 +78,17 @@ fn documents() -> Result<[Document; 3]> {
         Document { path: README, present: readme, wanted },
         Document { path: FIELDS, present, wanted: tables::full(&fields) },
         Document { path: CODES, present: codes, wanted: wanted_codes },
+        chart_rules(CLUSTER_RULES, "ClusterRole")?,
+        chart_rules(NAMESPACE_RULES, "Role")?,
     ])
+}
+
+/// A file of the chart with the rules of one kind of role.
+fn chart_rules(path: &'static str, kind: &str) -> Result<Document> {
+    let manifest =
+        fs::read_to_string(root().join(MANIFEST)).with_context(|| format!("reading {MANIFEST}"))?;
+    let wanted = rules::rules(&manifest, kind).with_context(|| format!("reading the rules of {MANIFEST}"))?;
+    Ok(Document { path, present: fs::read_to_string(root().join(path)).unwrap_or_default(), wanted })
 }
 
 /// What the code says of its fields.
@@ -98,6 +112,9 @@ fn between_marks(text: &str, begin: &str, table: &str) -> Result<String> {
 const README: &str = "README.md";
 const FIELDS: &str = "docs/fields.md";
 const CODES: &str = "docs/diagnostics.md";
+const MANIFEST: &str = "deploy/kubernetes/rbac.yaml";
+const CLUSTER_RULES: &str = "deploy/helm/portcullis/files/cluster-rules.yaml";
+const NAMESPACE_RULES: &str = "deploy/helm/portcullis/files/namespace-rules.yaml";
 
 const BEGIN: &str = "<!-- codegen: fields -->";
 const BEGIN_CODES: &str = "<!-- codegen: codes -->";

@@ -1,5 +1,5 @@
 //! What the tests need beyond cargo: programs, a Python environment, a PostgreSQL 18 server, clients for
-//! node, a server in Go, h2spec, gRPC's interoperability tests, a Kubernetes API server.
+//! node, a server in Go, h2spec, gRPC's interoperability tests, a Kubernetes API server, Helm, Istio's sources.
 //!
 //! [`setup`] installs only what is missing and says each step in a line; a second run finds everything in
 //! place and asks no network. What cannot be had is named with the way to install it by hand, and the
@@ -14,6 +14,8 @@
 //! | `PORTCULLIS_TEST_GO_BACKEND` | the server of `tests/backends/go` |
 //! | `PORTCULLIS_TEST_GRPC_INTEROP` | a folder with the `client` and `server` of gRPC's interoperability tests |
 //! | `PORTCULLIS_TEST_APISERVER` | the API server of `tests/cluster/apiserver` |
+//! | `PORTCULLIS_TEST_HELM` | the Helm program |
+//! | `PORTCULLIS_TEST_ISTIO` | the folder of Istio's sources |
 //!
 //! and `PATH`, which is extended by the folder of Debian's PostgreSQL server.
 
@@ -23,6 +25,8 @@ mod go;
 mod go_backend;
 mod grpc_interop;
 mod h2spec;
+mod helm;
+mod istio;
 mod node;
 mod postgres;
 mod python;
@@ -34,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::loud;
 
@@ -48,6 +52,8 @@ pub(crate) struct Parts {
     pub(crate) go_backend: Option<PathBuf>,
     pub(crate) grpc_interop: Option<PathBuf>,
     pub(crate) apiserver: Option<PathBuf>,
+    pub(crate) helm: Option<PathBuf>,
+    pub(crate) istio: Option<PathBuf>,
 }
 
 impl Parts {
@@ -61,6 +67,8 @@ impl Parts {
             ("PORTCULLIS_TEST_GO_BACKEND", &self.go_backend),
             ("PORTCULLIS_TEST_GRPC_INTEROP", &self.grpc_interop),
             ("PORTCULLIS_TEST_APISERVER", &self.apiserver),
+            ("PORTCULLIS_TEST_HELM", &self.helm),
+            ("PORTCULLIS_TEST_ISTIO", &self.istio),
         ];
         for (name, path) in parts {
             if let Some(path) = path {
@@ -71,22 +79,24 @@ impl Parts {
     }
 }
 
-/// Installs what is missing, the API server left aside, which few need and which takes long.
+/// Installs what is missing, the API server and Helm left aside, which few need and which take long.
 pub(crate) fn setup() -> Result<Parts> {
     Ok(install(&cache()?))
 }
 
-/// Installs what is missing, and does something else while the API server is built.
+/// Installs what is missing, and does something else while the API server is built, and behind it Helm, which has most
+/// of its modules in common with it.
 pub(crate) fn setup_all(meanwhile: impl FnOnce()) -> Result<Parts> {
     let cache = cache()?;
     // Two parts must not install Go at the same time; without it, each says so itself.
     let _ = go::toolchain(&cache);
     Ok(thread::scope(|scope| {
-        let building = scope.spawn(|| apiserver::ensure(&cache));
+        let building = scope.spawn(|| (apiserver::ensure(&cache), helm::ensure(&cache)));
         let parts = install(&cache);
         meanwhile();
-        let built = building.join().unwrap_or_else(|_| bail!("its build panicked"));
-        Parts { apiserver: part("the Kubernetes API server", built), ..parts }
+        let panicked = || anyhow!("its build panicked");
+        let (server, helm) = building.join().unwrap_or_else(|_| (Err(panicked()), Err(panicked())));
+        Parts { apiserver: part("the Kubernetes API server", server), helm: part("Helm", helm), ..parts }
     }))
 }
 
@@ -101,7 +111,9 @@ fn install(cache: &Path) -> Parts {
         h2spec: part("h2spec", h2spec::ensure(cache)),
         go_backend: part("the server in Go", go_backend::ensure(cache)),
         grpc_interop: part("gRPC's interoperability tests", grpc_interop::ensure(cache)),
+        istio: part("Istio's sources", istio::ensure(cache)),
         apiserver: None,
+        helm: None,
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) struct Resource {
 }
 
 /// Kind, group with version, plural, and whether it has a namespace.
-const KINDS: [(&str, &str, &str, bool); 16] = [
+const KINDS: [(&str, &str, &str, bool); 23] = [
     ("Gateway", "apis/networking.istio.io/v1", "gateways", true),
     ("VirtualService", "apis/networking.istio.io/v1", "virtualservices", true),
     ("DestinationRule", "apis/networking.istio.io/v1", "destinationrules", true),
@@ -19,6 +19,18 @@ const KINDS: [(&str, &str, &str, bool); 16] = [
     ("Pod", "api/v1", "pods", true),
     ("ServiceAccount", "api/v1", "serviceaccounts", true),
     ("Namespace", "api/v1", "namespaces", false),
+    ("Node", "api/v1", "nodes", false),
+    ("Deployment", "apis/apps/v1", "deployments", true),
+    ("DaemonSet", "apis/apps/v1", "daemonsets", true),
+    ("HorizontalPodAutoscaler", "apis/autoscaling/v2", "horizontalpodautoscalers", true),
+    ("PodDisruptionBudget", "apis/policy/v1", "poddisruptionbudgets", true),
+    ("NetworkPolicy", "apis/networking.k8s.io/v1", "networkpolicies", true),
+    (
+        "ValidatingWebhookConfiguration",
+        "apis/admissionregistration.k8s.io/v1",
+        "validatingwebhookconfigurations",
+        false,
+    ),
     ("EndpointSlice", "apis/discovery.k8s.io/v1", "endpointslices", true),
     ("CustomResourceDefinition", "apis/apiextensions.k8s.io/v1", "customresourcedefinitions", false),
     ("Role", "apis/rbac.authorization.k8s.io/v1", "roles", true),

@@ -3,6 +3,7 @@
 //! Each test has an API server of its own and runs alone: one takes 300 MiB.
 
 mod changes;
+mod deploy;
 mod load;
 mod outage;
 mod reporting;

@@ -1,0 +1,83 @@
+//! What is shipped to a cluster, put to an API server: the chart with every set of values, the one file for K3s, and the
+//! rules under which the gateway then runs.
+
+use std::fs;
+
+use portcullis_tests::helm::{chart, deployed, value_sets};
+use serde_json::{Value, json};
+
+use super::api_server;
+
+const NAMESPACES: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: istio-system}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: edge, labels: {pod-security.kubernetes.io/enforce: restricted}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: vault}";
+
+/// A render that is recorded beside its values; `helm.rs` sees to it that it is what Helm makes of them.
+fn rendered(name: &str) -> String {
+    fs::read_to_string(chart().join(format!("ci/{name}.rendered.yaml"))).expect("a recorded render")
+}
+
+/// Without the kinds of the Prometheus operator, which is not there.
+fn known(manifest: &str) -> String {
+    let documents = manifest.split("\n---");
+    let known = documents.filter(|document| !document.contains("apiVersion: monitoring.coreos.com/"));
+    known.collect::<Vec<_>>().join("\n---")
+}
+
+#[test]
+fn the_api_server_accepts_what_is_shipped() {
+    let Some((_turn, cluster)) = api_server() else { return };
+    let mut client = cluster.client();
+    client.apply(NAMESPACES);
+    for (name, _) in value_sets() {
+        let made = client.try_out(&known(&rendered(&name)));
+        assert!(made.len() >= 5, "{name}: {}", made.len());
+    }
+    let file = fs::read_to_string(deployed("k3s/portcullis.yaml")).expect("the file for K3s");
+    assert_eq!(client.try_out(&file).iter().filter(|it| it["kind"] == "CustomResourceDefinition").count(), 5);
+    client.apply(&file);
+    // Applied again, it changes nothing.
+    let versions = |answers: Vec<Value>| -> Vec<Value> {
+        answers.into_iter().map(|answer| answer["metadata"]["generation"].clone()).collect()
+    };
+    let before = versions(client.try_out(&file));
+    client.apply(&file);
+    assert_eq!(versions(client.try_out(&file)), before);
+}
+
+#[test]
+fn the_pod_keeps_the_strictest_rules_for_pods() {
+    let Some((_turn, cluster)) = api_server() else { return };
+    let mut client = cluster.client();
+    client.apply(NAMESPACES);
+    client.apply(&rendered("restricted"));
+    let (status, workload) =
+        client.request("GET", "/apis/apps/v1/namespaces/edge/deployments/istio-ingressgateway", "", "");
+    assert_eq!(status, 200, "{workload}");
+    let mut pod = workload["spec"]["template"].clone();
+    let path = "/api/v1/namespaces/edge/pods?dryRun=All";
+    let mut create = |pod: &Value| client.request("POST", path, "application/json", &pod.to_string());
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    pod["metadata"]["name"] = json!("probe");
+    pod["metadata"]["creationTimestamp"] = Value::Null;
+    let (status, answer) = create(&pod);
+    assert_eq!(status, 201, "{answer}");
+    // The rules are in force.
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+    let (status, answer) = create(&pod);
+    assert_eq!(status, 403, "{answer}");
+}

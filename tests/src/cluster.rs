@@ -97,6 +97,11 @@ impl ApiServer {
         self.client().delete(kind, namespace, name);
     }
 
+    /// A kubeconfig of its administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
     /// Installs the kinds that `portcullis crds` prints, and waits until they are served.
     pub fn install_crds(&self) {
         let printed = Command::new(binary()).arg("crds").output().expect("the gateway prints definitions");
@@ -122,7 +127,7 @@ impl ApiServer {
         let (status, answer) = self.client().request("POST", path, "application/json", &wish.to_string());
         assert_eq!(status, 201, "{answer}");
         let token = answer["status"]["token"].as_str().expect("a token");
-        let admins = fs::read_to_string(self.folder.path().join("kubeconfig")).expect("the kubeconfig");
+        let admins = fs::read_to_string(self.kubeconfig()).expect("the kubeconfig");
         let file = self.folder.path().join("gateway.kubeconfig");
         fs::write(&file, admins.replace(&self.token, token)).expect("the gateway's kubeconfig");
         file
@@ -170,6 +175,17 @@ impl Client {
             answer
         });
         answers.collect()
+    }
+
+    /// Sets the status of an object, as a controller of the cluster would.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn set_status(&mut self, kind: &str, namespace: &str, name: &str, status: &Value) {
+        let path = format!("{}/status", Resource::named(kind, namespace, name).path());
+        let body = json!({ "status": status }).to_string();
+        let (code, answer) = self.request("PATCH", &path, "application/merge-patch+json", &body);
+        assert_eq!(code, 200, "{answer}");
     }
 
     fn patch(&mut self, document: &str, options: &str) -> (u16, Value) {

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod demo;
+mod doctor;
 mod inspect;
 mod run;
 mod test;
@@ -10,7 +11,8 @@ mod workload;
 use clap::{Parser, Subcommand};
 
 pub(crate) use demo::DemoArgs;
-pub(crate) use inspect::{CheckArgs, ExplainArgs};
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use inspect::{CheckArgs, ExplainArgs, Threshold};
 pub(crate) use run::ClusterArgs;
 #[cfg(test)]
 pub(crate) use run::PortArgs;
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Ask what is written in route tests, and compare
     Test(TestArgs),
+    /// Look over a cluster for what keeps traffic from the gateway, and change nothing
+    Doctor(DoctorArgs),
     /// Print the custom resource definitions of the kinds that are read, as YAML
     Crds,
     /// Print version and build

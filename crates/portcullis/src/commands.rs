@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod crds;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod offline;
 pub(crate) mod run;

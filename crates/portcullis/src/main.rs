@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check::run(&check),
         Command::Explain(explain) => commands::explain::run(&explain),
         Command::Test(test) => commands::test::run(&test),
+        Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Crds => commands::crds::run(),
         Command::Version => commands::version::run(),
     };

@@ -4,6 +4,7 @@
 
 mod changes;
 mod deploy;
+mod doctor;
 mod load;
 mod outage;
 mod reporting;

@@ -222,3 +222,12 @@ fn the_demo_serves_and_leaves_nothing_behind() {
 }
 
 const BLUE: &str = "GET / HTTP/1.1\r\nhost: a.test\r\nx-team: blue\r\nconnection: close\r\n\r\n";
+
+#[test]
+fn the_doctor_needs_a_cluster() {
+    let folder = tempfile::tempdir().expect("folder");
+    let missing = folder.path().join("kubeconfig");
+    let run = support::with_environment(&["doctor"], &[("KUBECONFIG", &missing)]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("there are no credentials for a cluster"), "{}", run.stderr);
+}

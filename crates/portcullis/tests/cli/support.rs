@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -27,6 +28,16 @@ pub(crate) fn with_input(arguments: &[&str], input: &str) -> Run {
     // A command that does not read its input has closed it: no reason to fail.
     let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let output = child.wait_with_output().expect("output");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let status = output.status.code().expect("no signal");
+    Run { status, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs the binary to its end with these variables that name files.
+pub(crate) fn with_environment(arguments: &[&str], variables: &[(&str, &Path)]) -> Run {
+    let mut command = command(arguments);
+    command.envs(variables.iter().copied()).stdin(Stdio::null());
+    let output = command.output().expect("output");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     let status = output.status.code().expect("no signal");
     Run { status, stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -9,6 +9,7 @@ mod cluster;
 mod codegen;
 mod conformance;
 mod deps;
+mod dist;
 mod fuzz;
 mod h2spec;
 mod libtest;
@@ -45,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Conformance(options) => conformance::command(&options),
         Command::H2spec => h2spec::command(),
         Command::Fuzz(options) => fuzz::command(&options),
+        Command::Dist(options) => dist::command(&options),
         Command::Bench { bench } => bench::command(&bench),
     }
 }
@@ -82,6 +84,8 @@ enum Command {
     H2spec,
     /// Fuzz the parsers of foreign bytes, guided by coverage, on the stable toolchain.
     Fuzz(fuzz::Options),
+    /// Make what is shipped: static program, image, chart, bill of materials.
+    Dist(dist::Options),
     /// Measure what is promised.
     Bench {
         /// What is measured.

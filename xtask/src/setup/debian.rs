@@ -117,4 +117,6 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("c++", "g++"),
     ("go", "golang-go"),
     ("npm", "npm"),
+    ("podman", "podman"),
+    ("runc", "runc"),
 ];

@@ -1,14 +1,11 @@
-//! The chart, rendered by Helm, and manifests as values.
+//! The chart, rendered by Helm.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::process::{Finished, Running, run, skipped};
+use crate::process::{Finished, run, skipped};
 
 /// Names the program.
 const PROGRAM: &str = "PORTCULLIS_TEST_HELM";
@@ -107,24 +104,3 @@ pub fn expect_file(path: &Path, wanted: &str) {
         path.display()
     );
 }
-
-/// The documents of a YAML text; `None`, with a word on standard error, where there is no Python to read it.
-///
-/// # Panics
-/// When it cannot be read.
-pub fn documents(yaml: &str) -> Option<Vec<Value>> {
-    let Some(python) = std::env::var_os("PORTCULLIS_TEST_PYTHON") else {
-        skipped("reading manifests needs PORTCULLIS_TEST_PYTHON (cargo xtask test)");
-        return None;
-    };
-    let mut file = tempfile::NamedTempFile::new().expect("a file for the text");
-    file.write_all(yaml.as_bytes()).expect("the text");
-    let mut command = Command::new(python);
-    command.args(["-c", READ]).arg(file.path()).stdin(Stdio::null());
-    let read = Running::spawn(&mut command).and_then(|running| running.finish(LIMIT)).expect("Python runs");
-    assert_eq!(read.code(), 0, "{}", read.stderr);
-    Some(serde_json::from_str(&read.stdout).expect("JSON"))
-}
-
-const READ: &str = "import json, sys, yaml
-print(json.dumps([it for it in yaml.safe_load_all(open(sys.argv[1])) if it], default=str))";

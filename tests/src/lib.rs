@@ -14,3 +14,4 @@ pub mod python;
 pub mod raw;
 pub mod samples;
 pub mod upstream;
+pub mod yaml;

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use portcullis_tests::gateway::binary;
-use portcullis_tests::helm::{Helm, chart, deployed, documents, expect_file, value_sets};
-use portcullis_tests::process::skipped;
+use portcullis_tests::helm::{Helm, chart, deployed, expect_file, value_sets};
+use portcullis_tests::yaml::{documents, istio};
 use serde_json::Value;
 
 /// What `portcullis crds` prints.
@@ -116,11 +115,8 @@ fn what_cannot_work_together_is_refused() {
 #[test]
 fn values_of_istio_s_gateway_chart_are_understood() {
     let Some(helm) = Helm::find() else { return };
-    let Some(istio) = std::env::var_os("PORTCULLIS_TEST_ISTIO") else {
-        skipped("values of Istio's charts need PORTCULLIS_TEST_ISTIO (cargo xtask test)");
-        return;
-    };
-    let values = Path::new(&istio).join("manifests/charts/gateway/values.yaml");
+    let Some(istio) = istio() else { return };
+    let values = istio.join("manifests/charts/gateway/values.yaml");
     let text = fs::read_to_string(values).expect("the chart's values");
     // The chart keeps its defaults below a key that users leave out.
     let (_, defaults) = text.split_once("\n_internal_defaults_do_not_set:\n").expect("its defaults");

@@ -3,6 +3,7 @@
 //! Each test has an API server of its own and runs alone: one takes 300 MiB.
 
 mod changes;
+mod definitions;
 mod deploy;
 mod doctor;
 mod load;

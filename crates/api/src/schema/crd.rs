@@ -15,10 +15,14 @@ pub fn crds() -> Vec<Value> {
 struct Names {
     plural: &'static str,
     short: &'static str,
-    /// Name, JSON path and description of printed columns.
-    columns: &'static [(&'static str, &'static str, &'static str)],
+    /// Name, JSON path and description of printed columns, in Istio's order.
+    columns: &'static [Column],
     spec_required: bool,
 }
+
+type Column = (&'static str, &'static str, &'static str);
+
+const AGE: Column = ("Age", ".metadata.creationTimestamp", "When the object was created");
 
 fn names(kind: Kind) -> Names {
     match kind {
@@ -28,13 +32,14 @@ fn names(kind: Kind) -> Names {
             columns: &[
                 ("Gateways", ".spec.gateways", "The gateways the routes apply to"),
                 ("Hosts", ".spec.hosts", "The host names that are routed"),
+                AGE,
             ],
             spec_required: false,
         },
         Kind::DestinationRule => Names {
             plural: "destinationrules",
             short: "dr",
-            columns: &[("Host", ".spec.host", "The service the rule is for")],
+            columns: &[("Host", ".spec.host", "The service the rule is for"), AGE],
             spec_required: false,
         },
         Kind::ServiceEntry => Names {
@@ -44,13 +49,14 @@ fn names(kind: Kind) -> Names {
                 ("Hosts", ".spec.hosts", "The host names of the service"),
                 ("Location", ".spec.location", "Whether the service belongs to the mesh"),
                 ("Resolution", ".spec.resolution", "How endpoints are found"),
+                AGE,
             ],
             spec_required: true,
         },
         Kind::WorkloadEntry => Names {
             plural: "workloadentries",
             short: "we",
-            columns: &[("Address", ".spec.address", "The address of the endpoint")],
+            columns: &[AGE, ("Address", ".spec.address", "The address of the endpoint")],
             spec_required: true,
         },
         _ => Names { plural: "gateways", short: "gw", columns: &[], spec_required: false },
@@ -113,17 +119,12 @@ fn version_entry(kind: Kind, names: &Names, version: &str) -> Value {
 }
 
 fn columns(names: &Names) -> Vec<Value> {
-    if names.columns.is_empty() {
-        return Vec::new();
-    }
-    let own = names.columns.iter().map(|(name, path, description)| {
-        json!({ "name": name, "type": "string", "jsonPath": path, "description": description })
+    let columns = names.columns.iter().map(|column| {
+        let (name, path, description) = column;
+        let kind = if *column == AGE { "date" } else { "string" };
+        json!({ "name": name, "type": kind, "jsonPath": path, "description": description })
     });
-    let age = json!({
-        "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
-        "description": "When the object was created",
-    });
-    own.chain([age]).collect()
+    columns.collect()
 }
 
 /// Removes the marks that only the loader understands, or says them in the API server's words.

@@ -73,6 +73,7 @@ fn cluster(balancer: Balancer, count: u32, weighted: bool, outlier: bool) -> Arc
         warmup: None,
         transport: portcullis_snapshot::transport::Transport::default(),
         health_check: None,
+        notes: portcullis_snapshot::cluster::Notes::default(),
     })
 }
 

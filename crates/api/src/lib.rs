@@ -4,12 +4,14 @@
 //!   is judged and no default is applied; what is absent is `None` or empty.
 //! - [`Object`], [`Resource`], [`Meta`]: what all of them have in common.
 //! - [`load()`]: text to objects, and [`Finding`]s for what could not be read.
+//! - [`cert_manager`]: what annotations of a Gateway ask of cert-manager, and the Certificate that says the same.
 //! - [`health_check`]: what an annotation of a DestinationRule says about active health checks.
 //! - [`route_test`]: requests with what is expected of them, written beside the resources.
 //! - [`schema`]: every field with its type and meaning, and the custom resource definitions, derived from the types.
 //!
 //! The crate depends on no clock, no file and no network.
 
+pub mod cert_manager;
 pub mod core;
 mod duration;
 mod finding;

@@ -200,6 +200,12 @@ codes! {
     PolicyNotEnforced = "PCL1019", Error, "PolicyNotEnforced";
     /// An object that would change what is served, of a kind that is not honoured yet.
     KindNotHonoured = "PCL1020", Warning, "KindNotHonoured";
+    /// A certificate that a Gateway asks for in a way that cannot be followed.
+    BadCertificateRequest = "PCL1021", Error, "BadCertificateRequest";
+    /// A certificate that a Gateway may not ask for.
+    CertificateNotAllowed = "PCL1022", Warning, "CertificateNotAllowed";
+    /// A certificate that another Gateway, or somebody else, has.
+    CertificateConflict = "PCL1023", Warning, "CertificateConflict";
     /// A value that cannot be served, so that what it belongs to is left out. Where Istio's admission would refuse it,
     /// `check` says so in its place.
     NotServed = "PCL1030", Error, "NotServed";

@@ -65,7 +65,7 @@ pub(crate) fn merge<'a>(
 }
 
 /// Whether the workload carries every label of the Gateway's selector; an empty one selects every workload.
-fn selects(gateway: &Gateway, environment: &Environment) -> bool {
+pub(crate) fn selects(gateway: &Gateway, environment: &Environment) -> bool {
     let labels = &environment.workload.labels;
     gateway.spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

@@ -7,6 +7,7 @@
 mod admission;
 mod analysis;
 mod binding;
+mod cert_manager;
 mod certificates;
 mod clusters;
 mod conflicts;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use portcullis_snapshot::Snapshot;
 
 pub use admission::admission;
+pub use cert_manager::{CertificateRules, Certificates, WantedCertificate, certificates};
 pub use conflicts::{Shadowed, shadowed};
 pub use credentials::cache::TlsCache;
 pub use diagnostic::{Code, Diagnostic};

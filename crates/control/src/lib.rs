@@ -8,6 +8,7 @@
 //! ever waits for.
 
 pub mod cache;
+mod certificates;
 mod cluster;
 mod controller;
 pub mod file;

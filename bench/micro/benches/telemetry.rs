@@ -32,6 +32,7 @@ fn record() -> RequestRecord {
         warmup: None,
         transport: portcullis_snapshot::transport::Transport::default(),
         health_check: None,
+        notes: portcullis_snapshot::cluster::Notes::default(),
     });
     let endpoint = Arc::new(Endpoint {
         name: None,

@@ -206,6 +206,10 @@ codes! {
     CertificateNotAllowed = "PCL1022", Warning, "CertificateNotAllowed";
     /// A certificate that another Gateway, or somebody else, has.
     CertificateConflict = "PCL1023", Warning, "CertificateConflict";
+    /// Certificates are asked for in a cluster without cert-manager.
+    CertManagerAbsent = "PCL1024", Warning, "CertManagerAbsent";
+    /// A certificate that has been asked for and is not issued yet.
+    CertificateNotReady = "PCL1025", Info, "CertificateNotReady";
     /// A value that cannot be served, so that what it belongs to is left out. Where Istio's admission would refuse it,
     /// `check` says so in its place.
     NotServed = "PCL1030", Error, "NotServed";

@@ -10,11 +10,18 @@
 //! A Certificate says by a label which Gateway it is for. Beside its Gateway it belongs to it, so that it goes with it; an
 //! owner in another namespace would count as gone (Kubernetes, "Owners and dependents"), so there the label alone tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(crate) mod clerk;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use portcullis_api::Severity;
 use portcullis_api::cert_manager::{GATEWAY, GATEWAY_UID};
-use portcullis_compile::WantedCertificate;
+use portcullis_compile::{Code, Diagnostic, WantedCertificate};
 use serde_json::{Value, json};
+
+/// The Certificates that are wanted, by name.
+pub(crate) type Orders = Arc<BTreeMap<String, WantedCertificate>>;
 
 /// What was asked for, word by word: what is asked for no more can be told from what others have added.
 const ASKED: &str = "portcullis.dev/asked";
@@ -30,6 +37,60 @@ pub(crate) enum Step {
     Delete(String),
     /// Leave it: this is in the way.
     Refuse(&'static str),
+}
+
+/// How a certificate stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is issued.
+    Ready,
+    /// Not yet, as cert-manager says.
+    Waiting(String),
+    /// It is left alone, since this is in the way.
+    Refused(&'static str),
+    /// There is no cert-manager.
+    Absent,
+    /// The API server does not let it be looked at or written.
+    Failed(String),
+}
+
+impl Standing {
+    /// What there is to say about the Gateway that asks for it.
+    pub(crate) fn diagnostic(&self, secret: &str, wanted: &WantedCertificate) -> Option<Diagnostic> {
+        let (code, message, remedy) = match self {
+            Self::Ready => return None,
+            Self::Waiting(said) => (
+                Code::CertificateNotReady,
+                format!("the certificate of Secret {secret} is not issued yet: {said}"),
+                format!("kubectl describe certificate {secret} tells more"),
+            ),
+            Self::Refused(why) => (
+                Code::CertificateConflict,
+                format!("the certificate of Secret {secret} is not asked for: {why}"),
+                "name another Secret, or delete what is in the way if it is of no use any more".to_owned(),
+            ),
+            Self::Absent => (
+                Code::CertManagerAbsent,
+                format!("asks for the certificate of Secret {secret}, and there is no cert-manager in the cluster"),
+                "install cert-manager, or take the annotation away and make the Secret by hand".to_owned(),
+            ),
+            Self::Failed(said) => (
+                Code::CertificateNotReady,
+                format!("the certificate of Secret {secret} cannot be asked for: {said}"),
+                "allow the gateway's account to write certificates in its namespace (deploy/kubernetes/rbac.yaml)"
+                    .to_owned(),
+            ),
+        };
+        Some(Diagnostic {
+            severity: if matches!(self, Self::Failed(_)) { Severity::Warning } else { code.severity() },
+            code,
+            object: wanted.gateway.clone(),
+            field: "metadata.annotations".to_owned(),
+            message,
+            remedy,
+            origin: None,
+        })
+    }
 }
 
 /// The steps from the Certificates that are there to those that are wanted. `made_by_hand` are names of Secrets that are
@@ -71,16 +132,17 @@ pub(crate) fn is_made_by_hand(secret: &Value) -> bool {
     secret["metadata"]["annotations"].get(MADE_BY_CERT_MANAGER).is_none()
 }
 
-/// How a Certificate stands: `Ok` once it is issued, otherwise what cert-manager says about it.
-pub(crate) fn standing(certificate: &Value) -> Result<(), String> {
+/// How a Certificate stands, as cert-manager says.
+pub(crate) fn standing(certificate: &Value) -> Standing {
     let conditions = certificate["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(ready) = conditions.iter().find(|condition| condition["type"] == "Ready") else {
-        return Err("cert-manager has not looked at it yet".to_owned());
+        return Standing::Waiting("cert-manager has not looked at it yet".to_owned());
     };
     if ready["status"] == "True" {
-        return Ok(());
+        return Standing::Ready;
     }
-    Err(ready["message"].as_str().filter(|text| !text.is_empty()).unwrap_or("it is not ready").to_owned())
+    let said = ready["message"].as_str().filter(|text| !text.is_empty());
+    Standing::Waiting(said.unwrap_or("it is not ready").to_owned())
 }
 
 fn is_ours(certificate: &Value) -> bool {
@@ -228,8 +290,18 @@ mod tests {
             let ready = json!({"type": "Ready", "status": status, "message": message});
             standing(&json!({"status": {"conditions": [{"type": "Issuing"}, ready]}}))
         };
-        assert_eq!(with("True", ""), Ok(()));
-        assert_eq!(with("False", "Issuing certificate"), Err("Issuing certificate".to_owned()));
-        assert!(standing(&json!({})).is_err());
+        assert_eq!(with("True", ""), Standing::Ready);
+        assert_eq!(with("False", "Issuing certificate"), Standing::Waiting("Issuing certificate".to_owned()));
+        assert!(matches!(standing(&json!({})), Standing::Waiting(_)));
+        let wanted = &wanted("gw", &["a.test"])["app"];
+        for (standing, code) in [
+            (Standing::Ready, None),
+            (Standing::Waiting(String::new()), Some(Code::CertificateNotReady)),
+            (Standing::Refused(""), Some(Code::CertificateConflict)),
+            (Standing::Absent, Some(Code::CertManagerAbsent)),
+            (Standing::Failed(String::new()), Some(Code::CertificateNotReady)),
+        ] {
+            assert_eq!(standing.diagnostic("app", wanted).map(|found| found.code), code);
+        }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_api::{Kind, Severity};
-use portcullis_compile::{GatewayWorkload, Objects};
+use portcullis_compile::{CertificateRules, Environment, GatewayWorkload, Objects};
 use portcullis_telemetry::metrics::cluster::{Cluster as Gauges, Source};
 use tokio::sync::watch as signal;
 
 use crate::cache::Saved;
+use crate::certificates::{Orders, Standing};
 use crate::kubernetes::unread::Unread;
 use crate::kubernetes::{News, Options};
 use crate::live::Live;
@@ -38,6 +39,16 @@ pub(crate) struct Cluster {
     news: u64,
     bulletin: signal::Sender<Bulletin>,
     gauges: Arc<Gauges>,
+    certificates: Option<Certificates>,
+}
+
+/// The Certificates that Gateways ask cert-manager for.
+#[derive(Debug)]
+struct Certificates {
+    rules: CertificateRules,
+    wanted: Orders,
+    /// How they stand; `None` as long as another replica writes them.
+    stand: Option<BTreeMap<String, Standing>>,
 }
 
 impl Cluster {
@@ -58,6 +69,11 @@ impl Cluster {
             news: 0,
             bulletin,
             gauges,
+            certificates: options.certificates.clone().map(|rules| Certificates {
+                rules,
+                wanted: Orders::default(),
+                stand: None,
+            }),
         }
     }
 
@@ -69,6 +85,13 @@ impl Cluster {
                 self.live.apply(event)
             }
             News::Unread(event) => self.unread.apply(event),
+            News::Certificates(stand) => match &mut self.certificates {
+                Some(certificates) if certificates.stand != stand => {
+                    certificates.stand = stand;
+                    true
+                }
+                _ => false,
+            },
             News::Saved(saved) => {
                 (self.saved, self.patience) = (Some(*saved), Some(now + PATIENCE));
                 false
@@ -124,8 +147,38 @@ impl Cluster {
             None => (Source::Cluster, None),
         };
         self.gauges.set_source(source, confirmed);
-        let notices = Arc::clone(notices);
-        self.bulletin.send_replace(Bulletin { generation, news: self.news, live: saved.is_none(), notices });
+        self.bulletin.send_replace(Bulletin {
+            generation,
+            news: self.news,
+            live: saved.is_none(),
+            notices: Arc::clone(notices),
+            certificates: self.certificates.as_ref().map(|certificates| Arc::clone(&certificates.wanted)),
+            standing_known: self
+                .certificates
+                .as_ref()
+                .is_some_and(|certificates| certificates.stand.is_some()),
+        });
+    }
+
+    /// Looks what certificates the Gateways ask for; gives what there is to say about them.
+    pub(crate) fn ask(&mut self, objects: &Objects, environment: &Environment) -> Vec<Notice> {
+        // What was saved is no ground for writing anything.
+        if self.in_use().is_some() {
+            return Vec::new();
+        }
+        let Some(certificates) = &mut self.certificates else { return Vec::new() };
+        let found = portcullis_compile::certificates(objects, environment, &certificates.rules);
+        if *certificates.wanted != found.wanted {
+            certificates.wanted = Arc::new(found.wanted);
+        }
+        let Certificates { wanted, stand, .. } = certificates;
+        let standing = stand.iter().flat_map(|stand| {
+            wanted.iter().filter_map(|(name, wanted)| {
+                let just_asked = Standing::Waiting("it was asked for a moment ago".to_owned());
+                stand.get(name).unwrap_or(&just_asked).diagnostic(name, wanted)
+            })
+        });
+        found.diagnostics.into_iter().chain(standing).map(Notice::from).collect()
     }
 
     pub(crate) fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
@@ -200,6 +253,7 @@ mod tests {
             workload: "edge".to_owned(),
             write_status: None,
             cache: None,
+            certificates: None,
         }
     }
 

@@ -285,9 +285,10 @@ impl Worker {
         self.environment.resolved = self.answers.addresses.clone();
         let objects = self.objects();
         self.refer(&objects);
+        let asked = self.cluster.as_mut().map(|cluster| cluster.ask(&objects, &self.environment));
         let compiled = catch_unwind(AssertUnwindSafe(|| compile(&objects, &self.environment)));
         match compiled {
-            Ok(compiled) => self.publish(compiled, start),
+            Ok(compiled) => self.publish(compiled, asked.unwrap_or_default(), start),
             // The panic hook has told where; the last good snapshot goes on serving.
             Err(_) => tracing::error!("the compiler failed on this configuration: the last one stays in use"),
         }
@@ -309,9 +310,10 @@ impl Worker {
         self.status.set(report);
     }
 
-    fn publish(&mut self, compiled: Compiled, start: Instant) {
+    fn publish(&mut self, compiled: Compiled, asked: Vec<Notice>, start: Instant) {
         let Compiled { snapshot, diagnostics, wanted_names, dns_refresh_rate } = compiled;
         let mut notices: Vec<Notice> = diagnostics.into_iter().map(Notice::from).collect();
+        notices.extend(asked);
         notices.extend(self.store.notices().cloned());
         notices.extend(self.cluster.iter().flat_map(Cluster::notices));
         notices.extend(self.unreachable());

@@ -14,7 +14,7 @@ pub(crate) mod scripted;
 pub(crate) mod unread;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
+use portcullis_compile::CertificateRules;
 use portcullis_telemetry::metrics::cluster::{Clock, Cluster as Gauges};
 use rand::RngExt as _;
 use tokio::sync::watch as signal;
@@ -29,6 +30,8 @@ use tokio::task::JoinSet;
 
 use crate::cache::keeper::Keeper;
 use crate::cache::{self, Place as CachePlace, Saved, digest_of, shelf::Shelf};
+use crate::certificates::Standing;
+use crate::certificates::clerk::Clerk;
 use crate::live::{Change, Event, Scope};
 use crate::report::{Bulletin, Parts, Reporter};
 use book::Shared;
@@ -58,6 +61,8 @@ pub struct Options {
     pub write_status: Option<bool>,
     /// Where the last good state is kept; `None` = nowhere.
     pub cache: Option<CachePlace>,
+    /// Which Gateways may ask cert-manager for certificates; `None` = nobody writes them.
+    pub certificates: Option<CertificateRules>,
 }
 
 /// The generation that every worker serves.
@@ -93,6 +98,8 @@ pub enum News {
     Unread(unread::Event),
     /// The last good state of an earlier process.
     Saved(Box<Saved>),
+    /// How the certificates stand that Gateways ask for; `None` when another replica has taken over.
+    Certificates(Option<BTreeMap<String, Standing>>),
 }
 
 /// Where news go; false when nobody takes them any more.
@@ -257,7 +264,12 @@ impl Follower {
         let random: u64 = rand::rng().random();
         let name = options.pod.clone().unwrap_or_else(|| host.trim().to_owned());
         let identity = format!("{name}_{random:016x}");
+        let sink = Arc::clone(&self.sink);
+        let tell = Box::new(move |stand| {
+            sink(News::Certificates(stand));
+        });
         Parts {
+            clerk: Clerk::new(Caller::new(client.clone()), options.namespace.clone(), tell),
             caller: Caller::new(client.clone()),
             book: Arc::clone(book),
             told: told.clone(),
@@ -343,6 +355,7 @@ mod tests {
             workload: "edge".to_owned(),
             write_status: None,
             cache: None,
+            certificates: None,
         };
         let named = |options: Options, kind: &str| {
             let scopes = options.scopes().into_iter().filter(|scope| scope.kind.name() == kind);

@@ -8,7 +8,7 @@
 //! ever waits for.
 
 pub mod cache;
-mod certificates;
+pub mod certificates;
 mod cluster;
 mod controller;
 pub mod file;

@@ -29,6 +29,7 @@ use tokio::sync::watch as signal;
 
 pub(crate) use desk::Bulletin;
 
+use crate::certificates::clerk::Clerk;
 use crate::kubernetes::Applied;
 use crate::kubernetes::book::Shared;
 use crate::kubernetes::call::{Caller, Failure};
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) identity: String,
     /// How it is called among the replicas; another process of the same Pod takes its place.
     pub(crate) replica: String,
+    pub(crate) clerk: Clerk,
 }
 
 /// One replica's part in reporting.
@@ -71,6 +73,7 @@ pub(crate) struct Reporter {
     office: Office,
     speaker: Speaker,
     writer: Writer,
+    clerk: Clerk,
     /// When the Lease is looked at next.
     look: Instant,
     /// What was said about the Lease last, so that it is said once.
@@ -89,7 +92,7 @@ pub(crate) struct Office {
 
 impl Reporter {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { caller, book, told, applied, gauges, namespace, lease, identity, replica } = parts;
+        let Parts { caller, book, told, applied, gauges, namespace, lease, identity, replica, clerk } = parts;
         gauges.set_reporting();
         let collection = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
         let now = Instant::now();
@@ -104,6 +107,7 @@ impl Reporter {
                 election: Election::new(identity),
                 record: None,
             },
+            clerk,
             // Replicas that are started together do not all ask at once.
             look: now + FIRST_LOOK.mul_f64(rand::rng().random()),
             trouble: None,
@@ -145,10 +149,16 @@ impl Reporter {
         self.gauges.set_leading(leads, if leads { self.writer.replicas() } else { 0 });
         if !leads {
             self.writer.rest();
+            self.clerk.rest();
             return self.look.min(soon);
         }
         let (election, look) = (&self.office.election, self.look);
         let may_write = move || election.leads(Instant::now()) && Instant::now() < look;
+        let asked = match (&bulletin.certificates, bulletin.live) {
+            (Some(orders), true) => self.clerk.turn(orders, may_write).await,
+            _ => None,
+        };
+        let soon = asked.map_or(soon, |due| due.min(soon));
         let next = self.writer.turn(bulletin, self.speaker.reached(), may_write).await;
         if next.waits && Instant::now() + LOOK_WAITING < self.look {
             self.listen().await;

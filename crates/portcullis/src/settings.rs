@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use portcullis_compile::{Environment, PortMap};
+use portcullis_compile::{CertificateRules, Environment, PortMap};
 use portcullis_control::{SettleTimes, cache};
 use serde::Deserialize;
 
@@ -82,6 +82,8 @@ pub(crate) struct Cluster {
     pub(crate) write_status: Option<bool>,
     /// Where the last good state is kept.
     pub(crate) cache: Option<cache::Place>,
+    /// Which Gateways may ask cert-manager for certificates; `None` = nobody writes them.
+    pub(crate) certificates: Option<CertificateRules>,
 }
 
 /// Who the gateway is; applied to an [`Environment`].
@@ -127,6 +129,7 @@ impl Settings {
         let FileSettings {
             config,
             kubernetes,
+            cert_manager,
             gateway,
             ports,
             proxy_protocol,
@@ -139,7 +142,7 @@ impl Settings {
         } = file;
         let own = Ports::join(&args, &ports)?;
         let paths = if args.config.is_empty() { config.paths } else { args.config };
-        let cluster = Cluster::join(args.cluster, kubernetes)?;
+        let cluster = Cluster::join(args.cluster, kubernetes, cert_manager)?;
         ensure!(
             cluster.is_some() || !paths.is_empty(),
             "no configuration: name a file or folder with --config PATH, or follow a cluster with --kubernetes"
@@ -182,7 +185,11 @@ impl Settings {
 }
 
 impl Cluster {
-    fn join(args: ClusterArgs, file: file::Kubernetes) -> anyhow::Result<Option<Self>> {
+    fn join(
+        args: ClusterArgs,
+        file: file::Kubernetes,
+        cert_manager: file::CertManager,
+    ) -> anyhow::Result<Option<Self>> {
         if !args.kubernetes.or(file.enabled).unwrap_or(false) {
             return Ok(None);
         }
@@ -197,6 +204,10 @@ impl Cluster {
             pod: args.pod.or(file.pod).filter(given),
             write_status: args.write_status.or(file.write_status),
             cache: cache_place(cache_dir, key_file.as_deref())?,
+            certificates: cert_manager.enabled.unwrap_or(true).then_some(CertificateRules {
+                namespaces: cert_manager.namespaces,
+                issuers: cert_manager.issuers,
+            }),
         }))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use kube::{Client, Error};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::watch::causes;
 
@@ -12,6 +12,9 @@ use super::watch::causes;
 const LIMIT: Duration = Duration::from_secs(4);
 /// By this name the API server knows who wrote which field.
 const MANAGER: &str = "fieldManager=portcullis";
+/// The same for what is applied as a whole.
+const APPLIER: &str = "fieldManager=portcullis-certificates";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -58,6 +61,19 @@ impl Caller {
     /// the object has another one.
     pub(crate) async fn patch(&self, path: &str, patch: &Value) -> Result<Value, Failure> {
         self.send(Method::PATCH, &format!("{path}?{MANAGER}"), MERGE_PATCH, body(patch)).await
+    }
+
+    /// Makes the object, or brings it up to what `object` says; what was said before and is said no more goes away (Kubernetes,
+    /// "Server-Side Apply").
+    pub(crate) async fn apply(&self, path: &str, object: &Value) -> Result<Value, Failure> {
+        let path = format!("{path}?{APPLIER}&force=true");
+        self.send(Method::PATCH, &path, APPLY_PATCH, body(object)).await
+    }
+
+    /// Deletes the object of this identity; another one of its name is refused with 409.
+    pub(crate) async fn delete(&self, path: &str, uid: &str) -> Result<(), Failure> {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
+        self.send(Method::DELETE, path, JSON, body(&options)).await.map(drop)
     }
 
     /// Dropping it leaves open whether the request had an effect.

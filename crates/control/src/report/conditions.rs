@@ -5,6 +5,7 @@
 //! | `Accepted` | whether all of it is taken; a finding of severity error makes it `False`, with the finding's title as reason |
 //! | `ResolvedRefs` | whether everything it names is there: Gateways, Secrets, destinations, delegates |
 //! | `Conflicted` | only there while it is `True`: another object, mostly an older one, has what this one wants |
+//! | `CertificatesReady` | only there where a Gateway asks cert-manager for certificates: whether all are issued |
 //! | `Programmed` | whether every replica serves this generation |
 //!
 //! Conditions of other types belong to others and are kept as they are. A patch replaces lists as a whole, so it names the
@@ -20,7 +21,10 @@ use super::replicas::Served;
 use crate::notice::Notice;
 
 /// The conditions that are written here.
-const OWN: [&str; 4] = ["Accepted", "ResolvedRefs", "Conflicted", "Programmed"];
+const OWN: [&str; 5] = ["Accepted", "ResolvedRefs", "Conflicted", "Programmed", CERTIFICATES_READY];
+const CERTIFICATES_READY: &str = "CertificatesReady";
+/// Codes of certificates that are not there.
+pub(super) const CERTIFICATES: &[&str] = &["PCL1021", "PCL1022", "PCL1023", "PCL1024", "PCL1025"];
 /// Codes of what names something that is not there, or may not be used.
 const REFERENCES: &[&str] = &["IST0101", "IST0161", "IST0165", "IST0173", "IST0174", "PCL1009", "PCL1016"];
 /// Codes of objects that want the same.
@@ -59,6 +63,18 @@ pub(crate) struct Facts<'a> {
     pub(crate) findings: &'a [&'a Notice],
     /// Whether a number of replicas that is out of date is worth a write.
     pub(crate) counts_matter: bool,
+    pub(crate) certificates: Certificates,
+}
+
+/// Whether an object asks for certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Certificates {
+    /// It does not, or nobody writes them.
+    NotAsked,
+    /// It does, and the findings tell of those that are not there.
+    Asked,
+    /// It does, and how they stand is not known yet: what is said of them stays.
+    NotKnown,
 }
 
 struct Condition {
@@ -73,7 +89,10 @@ pub(crate) fn patch(current: &Value, facts: Facts<'_>, now: SystemTime) -> Optio
     let wanted = conditions(facts);
     let held = list(current, "conditions");
     let messages = messages(facts.findings);
-    let is_own = |held: &Value| OWN.iter().any(|own| held["type"] == *own);
+    let unknown = facts.certificates == Certificates::NotKnown;
+    let is_own = |held: &Value| {
+        OWN.iter().any(|own| held["type"] == *own) && !(unknown && held["type"] == CERTIFICATES_READY)
+    };
     let up_to_date = held.iter().filter(|held| is_own(held)).count() == wanted.len()
         && wanted.iter().all(|wanted| held.iter().any(|held| says(held, wanted, facts)))
         && current["observedGeneration"] == facts.generation
@@ -142,6 +161,13 @@ fn conditions(facts: Facts<'_>) -> Vec<Condition> {
     });
     if let Some(first) = conflicts.first() {
         all.push(condition("Conflicted", true, first.title, told(&conflicts)));
+    }
+    if facts.certificates == Certificates::Asked {
+        let missing = of(CERTIFICATES);
+        all.push(match missing.first() {
+            None => condition(CERTIFICATES_READY, true, "Ready", String::new()),
+            Some(first) => condition(CERTIFICATES_READY, false, first.title, told(&missing)),
+        });
     }
     all.push(programmed(facts));
     all

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 use portcullis_api::{Kind, ObjectRef, Origin, Severity};
 use serde_json::{Value, json};
 
-use super::conditions::{self, Programmed};
+use super::conditions::{self, Certificates, Programmed};
 use super::ledger::{Entry, Facts, Ledger, REPORTED};
 use super::pace::Patience;
 use super::replicas::served;
+use crate::certificates::Orders;
 use crate::notice::Notice;
 
 /// How long replicas have to say that they serve a change before a status says that they do not.
@@ -32,6 +33,10 @@ pub(crate) struct Bulletin {
     pub(crate) live: bool,
     /// What there is to say.
     pub(crate) notices: Arc<[Notice]>,
+    /// The Certificates that are wanted; `None` where nobody writes them.
+    pub(crate) certificates: Option<Orders>,
+    /// Whether the notices tell how they stand.
+    pub(crate) standing_known: bool,
 }
 
 /// A status to be written.
@@ -77,7 +82,9 @@ pub(crate) struct Desk {
 impl Desk {
     /// Takes a new bulletin in; tells whether it says anything else than the last one.
     pub(crate) fn take(&mut self, bulletin: Bulletin) -> bool {
-        if self.bulletin.notices == bulletin.notices {
+        let same_certificates = self.bulletin.standing_known == bulletin.standing_known
+            && self.bulletin.certificates == bulletin.certificates;
+        if self.bulletin.notices == bulletin.notices && same_certificates {
             self.bulletin = bulletin;
             return false;
         }
@@ -178,8 +185,20 @@ impl Desk {
             findings: &found,
             // There are few of them.
             counts_matter: &*name.kind == Kind::Gateway.name(),
+            certificates: self.certificates(name),
         };
         conditions::patch(&entry.facts.status, facts, wall)
+    }
+
+    /// Whether an object asks for certificates, as far as that is known.
+    fn certificates(&self, name: &ObjectRef) -> Certificates {
+        let Some(orders) = &self.bulletin.certificates else { return Certificates::NotAsked };
+        let refused = || self.found(name).any(|notice| conditions::CERTIFICATES.contains(&notice.code));
+        match orders.values().any(|wanted| wanted.gateway == *name) || refused() {
+            false => Certificates::NotAsked,
+            true if self.bulletin.standing_known => Certificates::Asked,
+            true => Certificates::NotKnown,
+        }
     }
 
     /// Who serves it; nothing while that is waited for. A generation that all have served once stays served: a replica that

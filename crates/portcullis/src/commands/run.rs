@@ -206,6 +206,7 @@ fn plan(settings: Settings) -> anyhow::Result<Plan> {
             workload: environment.workload.name.clone(),
             write_status: cluster.write_status,
             cache: cluster.cache,
+            certificates: cluster.certificates,
         }),
         paths: settings.config,
         settle: settings.settle,

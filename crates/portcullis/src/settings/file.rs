@@ -16,6 +16,7 @@ pub(crate) struct FileSettings {
     pub(super) workers: Option<usize>,
     pub(super) config: Config,
     pub(super) kubernetes: Kubernetes,
+    pub(super) cert_manager: CertManager,
     pub(super) gateway: Gateway,
     pub(super) ports: Ports,
     pub(super) proxy_protocol: ProxyProtocol,
@@ -47,6 +48,15 @@ pub(super) struct Kubernetes {
     pub(super) write_status: Option<bool>,
     pub(super) cache_dir: Option<PathBuf>,
     pub(super) cache_key_file: Option<PathBuf>,
+}
+
+/// `[cert_manager]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CertManager {
+    pub(super) enabled: Option<bool>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) issuers: Vec<String>,
 }
 
 /// `[gateway]`

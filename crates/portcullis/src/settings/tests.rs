@@ -70,6 +70,7 @@ fn every_key_is_documented() {
         "write_status",
         "cache_dir",
         "cache_key_file",
+        "issuers",
         "name",
         "namespace",
         "labels",

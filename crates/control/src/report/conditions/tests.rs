@@ -18,7 +18,7 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 fn facts<'a>(findings: &'a [&'a Notice], programmed: Programmed) -> Facts<'a> {
-    Facts { generation: 3, programmed, findings, counts_matter: false }
+    Facts { generation: 3, programmed, findings, counts_matter: false, certificates: Certificates::NotAsked }
 }
 
 /// `Accepted=True/Accepted` of each condition.

@@ -6,7 +6,7 @@ use super::*;
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn bulletin(news: u64, notices: &[Notice]) -> Bulletin {
-    Bulletin { generation: 1, news, live: true, notices: notices.into() }
+    Bulletin { generation: 1, news, live: true, notices: notices.into(), ..Bulletin::default() }
 }
 
 fn names(plan: &Plan) -> Vec<&str> {

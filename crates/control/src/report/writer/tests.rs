@@ -16,7 +16,8 @@ fn asked(answers: Vec<(u16, Value)>, notices: &[Notice]) -> Vec<String> {
         let (book, start) = (Shared::default(), Instant::now());
         book.lock().unwrap().ledger.put(reference("Gateway", "gw"), facts("uid", 1), 1);
         let mut writer = Writer::new(Caller::new(client(port)), book, Arc::default(), "me", start);
-        let bulletin = Bulletin { generation: 1, news: 1, live: true, notices: notices.into() };
+        let bulletin =
+            Bulletin { generation: 1, news: 1, live: true, notices: notices.into(), ..Bulletin::default() };
         let deadline = start + Duration::from_secs(20);
         while asked.lock().unwrap().len() < count && Instant::now() < deadline {
             let next = writer.turn(bulletin.clone(), Some(1), || true).await;

@@ -2,6 +2,7 @@
 //!
 //! Each test has an API server of its own and runs alone: one takes 300 MiB.
 
+mod certificates;
 mod changes;
 mod definitions;
 mod deploy;

@@ -1,0 +1,108 @@
+//! Certificates that Gateways ask cert-manager for, with a definition in its place: what is written, told and taken back.
+
+use std::time::Instant;
+
+use portcullis_tests::cluster::ApiServer;
+use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
+use portcullis_tests::process::poll;
+use serde_json::{Value, json};
+
+use crate::api_server;
+
+const CERTIFICATES: &str = "/apis/cert-manager.io/v1/namespaces/istio-system/certificates";
+const GATEWAY: &str = "/apis/networking.istio.io/v1/namespaces/istio-system/gateways/shop";
+
+/// cert-manager's kind, as far as a gateway sees it.
+const DEFINITION: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: certificates.cert-manager.io}
+spec:
+  group: cert-manager.io
+  scope: Namespaced
+  names: {kind: Certificate, plural: certificates, singular: certificate, listKind: CertificateList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}";
+
+fn gateway(annotations: &str, hosts: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: shop, namespace: istio-system, annotations: {{{annotations}}}}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - port: {{number: 443, name: https, protocol: HTTPS}}
+    hosts: [{hosts}]
+    tls: {{mode: SIMPLE, credentialName: shop}}"
+    )
+}
+
+fn start(cluster: &ApiServer) -> Gateway {
+    let kubeconfig = cluster.account();
+    Setup::new("", &[443])
+        .arguments(&["--kubernetes", "--write-status"])
+        .variable("KUBECONFIG", &kubeconfig)
+        .start()
+}
+
+fn await_that(cluster: &ApiServer, path: &str, what: &str, holds: impl Fn(u16, &Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    let found = poll(Instant::now() + LIMIT, || {
+        let (status, object) = cluster.client().request("GET", path, "", "");
+        last = object.clone();
+        holds(status, &object).then_some(object)
+    });
+    found.unwrap_or_else(|| panic!("{what}: {last:#}"))
+}
+
+fn ready(gateway: &Value) -> Value {
+    let mut conditions = gateway["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.find(|found| found["type"] == "CertificatesReady").cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_gateway_that_names_an_issuer_gets_its_certificate() {
+    let Some((_turn, cluster)) = api_server() else { return };
+    cluster.install_crds();
+    let running = start(&cluster);
+    cluster.apply(&gateway("cert-manager.io/cluster-issuer: letsencrypt", "a.test"));
+    await_that(&cluster, GATEWAY, "told that there is no cert-manager", |_, object| {
+        ready(object)["reason"] == "CertManagerAbsent"
+    });
+
+    // It is installed later.
+    cluster.apply(DEFINITION);
+    let made = await_that(&cluster, &format!("{CERTIFICATES}/shop"), "made", |status, _| status == 200);
+    assert_eq!(made["spec"]["dnsNames"], json!(["a.test"]));
+    assert_eq!(made["spec"]["issuerRef"]["kind"], "ClusterIssuer");
+    assert_eq!(made["metadata"]["ownerReferences"][0]["name"], "shop");
+    let waits = await_that(&cluster, GATEWAY, "not ready", |_, object| {
+        ready(object)["reason"] == "CertificateNotReady"
+    });
+    assert_eq!(ready(&waits)["status"], "False");
+
+    // A host more is asked for at once; what cert-manager says is told.
+    cluster.apply(&gateway("cert-manager.io/cluster-issuer: letsencrypt", "a.test, b.test"));
+    await_that(&cluster, &format!("{CERTIFICATES}/shop"), "brought up to date", |_, object| {
+        object["spec"]["dnsNames"] == json!(["a.test", "b.test"])
+    });
+    let status = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let path = format!("{CERTIFICATES}/shop/status");
+    let (code, said) =
+        cluster.client().request("PATCH", &path, "application/merge-patch+json", &status.to_string());
+    assert_eq!(code, 200, "{said}");
+    await_that(&cluster, GATEWAY, "ready", |_, object| ready(object)["status"] == "True");
+
+    // Nobody asks any more.
+    cluster.apply(&gateway("", "a.test"));
+    await_that(&cluster, &format!("{CERTIFICATES}/shop"), "deleted", |status, _| status == 404);
+    await_that(&cluster, GATEWAY, "nothing is said of certificates", |_, object| ready(object).is_null());
+    let log = running.errors().to_lowercase();
+    assert!(!log.contains("forbidden") && !log.contains("code=403"), "{log}");
+}

@@ -49,21 +49,24 @@ fn definitions(facts: &Facts, found: &mut Vec<Notice>) {
 
 const INSTALL: &str = "portcullis crds | kubectl apply --server-side -f -";
 
-/// One finding for each kind and place: verbs are gathered.
+/// One finding for each set of verbs and place, so that a role that is missing is one finding.
 fn rights(missing: &[Right], found: &mut Vec<Notice>) {
-    let mut verbs: BTreeMap<(&str, &str, &str, Option<&str>), BTreeSet<&str>> = BTreeMap::new();
+    let mut verbs: BTreeMap<(&str, Option<&str>, String), BTreeSet<&str>> = BTreeMap::new();
     for right in missing {
         let Right { account, verb, group, resource, namespace } = right;
-        verbs.entry((account, group, resource, namespace.as_deref())).or_default().insert(verb);
+        let kind = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+        verbs.entry((account, namespace.as_deref(), kind)).or_default().insert(verb);
     }
-    for ((account, group, resource, namespace), verbs) in verbs {
-        let kind = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+    let mut kinds: BTreeMap<(&str, Option<&str>, BTreeSet<&str>), Vec<String>> = BTreeMap::new();
+    for ((account, namespace, kind), verbs) in verbs {
+        kinds.entry((account, namespace, verbs)).or_default().push(kind);
+    }
+    for ((account, namespace, verbs), kinds) in kinds {
         let place = namespace.map_or("in all namespaces".to_owned(), |name| format!("in {name}"));
         let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
-        let object = account_reference(account);
-        let message = format!("it may not {verbs} {kind} {place}");
+        let message = format!("it may not {verbs} {place}: {}", kinds.join(", "));
         let remedy = "apply the chart's roles (rbac.enabled), or deploy/kubernetes/rbac.yaml";
-        found.push(finding(Severity::Error, "RightMissing", object, message, remedy));
+        found.push(finding(Severity::Error, "RightMissing", account_reference(account), message, remedy));
     }
 }
 

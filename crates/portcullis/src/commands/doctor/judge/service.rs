@@ -135,7 +135,7 @@ fn taken(service: &Service, holder: &Holder) -> Notice {
     let remedy = match traefik {
         true => {
             "put `disable: [traefik]` into /etc/rancher/k3s/config.yaml on every server and restart K3s; \
-             docs/from-traefik.md has a way without a gap"
+             docs/from-traefik.md has the steps"
         }
         false => "one of the two must give them up: another port, type ClusterIP, or nodes of its own",
     };

@@ -375,7 +375,7 @@ fn rights_that_are_missing() {
     };
     let mut facts = well();
     facts.missing_rights = Seen::All(vec![right("watch", None), right("list", None)], 0);
-    let message = "it may not list, watch gateways.networking.istio.io in all namespaces";
+    let message = "it may not list, watch in all namespaces: gateways.networking.istio.io";
     only(&facts, "error RightMissing ServiceAccount istio-system/portcullis: ", message);
     facts.missing_rights = Seen::All(vec![right("get", Some("shop"))], 0);
     only(&facts, "error RightMissing", "in shop");

@@ -120,11 +120,16 @@ impl ApiServer {
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/rbac.yaml");
         self.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}");
         self.apply(&fs::read_to_string(rules).expect("the rules"));
-        let path = "/api/v1/namespaces/istio-system/serviceaccounts/portcullis/token";
+        self.kubeconfig_of("istio-system", "portcullis")
+    }
+
+    /// A kubeconfig of an account that is there.
+    pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let wish = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600},
         });
-        let (status, answer) = self.client().request("POST", path, "application/json", &wish.to_string());
+        let (status, answer) = self.client().request("POST", &path, "application/json", &wish.to_string());
         assert_eq!(status, 201, "{answer}");
         let token = answer["status"]["token"].as_str().expect("a token");
         let admins = fs::read_to_string(self.kubeconfig()).expect("the kubeconfig");

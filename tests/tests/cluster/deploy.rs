@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use portcullis_tests::gateway::Setup;
 use portcullis_tests::helm::{chart, deployed, value_sets};
 use serde_json::{Value, json};
 
@@ -80,4 +81,24 @@ fn the_pod_keeps_the_strictest_rules_for_pods() {
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
     let (status, answer) = create(&pod);
     assert_eq!(status, 403, "{answer}");
+}
+
+#[test]
+fn the_roles_of_a_restricted_chart_are_enough() {
+    let Some((_turn, cluster)) = api_server() else { return };
+    cluster.install_crds();
+    cluster.apply(NAMESPACES);
+    cluster.apply(&rendered("restricted"));
+    let kubeconfig = cluster.kubeconfig_of("edge", "edge");
+    // As the chart's variables say it.
+    let arguments = ["--kubernetes", "--namespace", "edge", "--watch-namespace", "shop,vault"];
+    let gateway = Setup::new("", &[80]).arguments(&arguments).variable("KUBECONFIG", &kubeconfig).start();
+    let watches = |state: &str| gateway.samples().sum("portcullis_cluster_watches", &[("state", state)]);
+    // Eight kinds in three namespaces, Secrets beside the gateway, ConfigMaps there and the mesh's.
+    gateway.await_samples("everything is followed", |samples| {
+        samples.sum("portcullis_cluster_watches", &[("state", "following")]) >= 27.0
+    });
+    assert_eq!((watches("forbidden"), watches("failing")), (0.0, 0.0));
+    let log = gateway.errors().to_lowercase();
+    assert!(!log.contains("forbidden"), "{log}");
 }

@@ -129,7 +129,7 @@ async fn missing_rights(ask: &Asker, facts: &Facts, args: &DoctorArgs, within: b
     let account = (!within).then(|| account(facts));
     let mut wanted = Vec::new();
     let own = Some(facts.namespace.clone());
-    wanted.extend(rules::own().into_iter().map(|rule| (rule, own.clone())));
+    wanted.extend(rules::own(&facts.name).into_iter().map(|rule| (rule, own.clone())));
     let places: Vec<Option<String>> = match args.watch_namespace.is_empty() {
         true => vec![None],
         false => args.watch_namespace.iter().cloned().map(Some).chain([own]).collect(),

@@ -14,9 +14,10 @@ pub(super) fn everywhere() -> Vec<Rule> {
     parse(include_str!("../../../../../deploy/helm/portcullis/files/cluster-rules.yaml"))
 }
 
-/// The rules for the gateway's own namespace.
-pub(super) fn own() -> Vec<Rule> {
-    parse(include_str!("../../../../../deploy/helm/portcullis/files/namespace-rules.yaml"))
+/// The rules for the own namespace of a gateway with this name, which its Lease has in its own.
+pub(super) fn own(gateway: &str) -> Vec<Rule> {
+    let text = include_str!("../../../../../deploy/helm/portcullis/files/namespace-rules.yaml");
+    parse(&text.replace("portcullis-status-istio-ingressgateway", &format!("portcullis-status-{gateway}")))
 }
 
 /// Reads rules as the project writes them: each key on a line of its own with a list in brackets.
@@ -49,7 +50,7 @@ mod tests {
     fn every_rule_is_read() {
         for (rules, text) in [
             (everywhere(), include_str!("../../../../../deploy/helm/portcullis/files/cluster-rules.yaml")),
-            (own(), include_str!("../../../../../deploy/helm/portcullis/files/namespace-rules.yaml")),
+            (own("edge"), include_str!("../../../../../deploy/helm/portcullis/files/namespace-rules.yaml")),
         ] {
             assert_eq!(rules.len(), text.lines().filter(|line| line.starts_with('-')).count());
             for rule in &rules {
@@ -63,6 +64,12 @@ mod tests {
                 assert!(key.ends_with(']') && key.contains(": ["), "a list that is not in brackets: {key}");
             }
         }
+    }
+
+    #[test]
+    fn the_lease_has_the_gateway_s_name() {
+        let names: Vec<String> = own("edge").into_iter().flat_map(|rule| rule.names).collect();
+        assert_eq!(names, ["portcullis-status-edge"]);
     }
 
     #[test]

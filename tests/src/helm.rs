@@ -34,8 +34,16 @@ impl Helm {
     /// # Panics
     /// When Helm does not run.
     pub fn template(&self, namespace: &str, arguments: &[&str]) -> Finished {
+        self.template_of(&chart(), namespace, arguments)
+    }
+
+    /// The same of a chart that is somewhere else.
+    ///
+    /// # Panics
+    /// When Helm does not run.
+    pub fn template_of(&self, chart: &Path, namespace: &str, arguments: &[&str]) -> Finished {
         let mut command = Command::new(&self.0);
-        command.args(["template", RELEASE]).arg(chart()).args(["--namespace", namespace]);
+        command.args(["template", RELEASE]).arg(chart).args(["--namespace", namespace]);
         command.args(["--kube-version", CLUSTER]).args(arguments);
         self.finish(command)
     }

@@ -8,11 +8,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::gateway::{LIMIT, binary};
+use portcullis_tests::helm::Helm;
 use portcullis_tests::process::{Finished, Running, poll, program, run, skipped};
 use tempfile::TempDir;
 
 /// Packing a large program takes its time on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 const SITE: &str = "
 apiVersion: networking.istio.io/v1
@@ -124,8 +125,23 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Helm renders the chart's archive as it does the folder.
+fn expect_the_chart(archive: &Path) {
+    let Some(helm) = Helm::find() else { return };
+    let (packed, present) =
+        (helm.template_of(archive, "gw", &["--include-crds"]), helm.template("gw", &["--include-crds"]));
+    assert_eq!(packed.code(), 0, "{}", packed.stderr);
+    assert!(packed.stdout == present.stdout && packed.stdout.contains("kind: CustomResourceDefinition"));
+}
+
+/// The file of a folder with this ending.
+fn ending(folder: &Path, ending: &str) -> PathBuf {
+    let mut files = fs::read_dir(folder).expect("files").flatten().map(|file| file.path());
+    files.find(|path| path.extension().is_some_and(|it| it == ending)).expect("a file")
+}
+
 /// What `dist` makes of the built program.
-fn dist(out: &Path) -> PathBuf {
+fn dist(out: &Path) {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--binary"]).arg(binary());
     command.arg("--out").arg(out).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -134,14 +150,15 @@ fn dist(out: &Path) -> PathBuf {
     let sums =
         run(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(out), PATIENCE);
     assert_eq!(sums.expect("sha256sum runs").code(), 0);
-    let mut files = fs::read_dir(out).expect("files").flatten().map(|file| file.path());
-    files.find(|path| path.extension().is_some_and(|it| it == "tar")).expect("an image")
 }
 
 #[test]
 fn the_image_serves_as_nobody_with_nothing() {
     let Some(podman) = Podman::find() else { return };
-    let image = dist(&podman.folder.path().join("dist"));
+    let out = podman.folder.path().join("dist");
+    dist(&out);
+    expect_the_chart(&ending(&out, "tgz"));
+    let image = ending(&out, "tar");
     let loaded = podman.done(&["load", "--input", &image.to_string_lossy()]);
     let name = loaded.stdout.lines().find_map(|line| line.strip_prefix("Loaded image: "));
     let name = name.unwrap_or_else(|| panic!("{} {}", loaded.stdout, loaded.stderr)).to_owned();

@@ -49,7 +49,7 @@ impl Archive {
 
 /// `bytes` as gzip has them, without a name or a time.
 pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder: GzEncoder<Vec<u8>> = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    let mut encoder: GzEncoder<Vec<u8>> = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
     encoder.write_all(bytes).and_then(|()| encoder.finish()).context("compressing")
 }
 

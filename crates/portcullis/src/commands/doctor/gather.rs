@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
-use super::facts::{Credential, Facts, Gateway, Right, Seen, Service, Webhooks, selects};
+use super::facts::{Credential, Facts, Gateway, Right, Seen, Service, Webhooks};
 use super::rules::{self, Rule};
 use crate::args::DoctorArgs;
 use ask::{Answer, Asker};
@@ -29,7 +29,7 @@ const ROUTING: &str = "networking.istio.io";
 /// # Errors
 /// When there are no credentials for the cluster, or it cannot be reached.
 pub(super) async fn gather(args: &DoctorArgs) -> anyhow::Result<Facts> {
-    let (client, within) = connect(args.kube_context.as_deref()).await?;
+    let client = connect(args.kube_context.as_deref()).await?;
     client.apiserver_version().await.context("the cluster cannot be asked")?;
     let ask = Asker::new(client);
     let served = ask.served(ROUTING).await;
@@ -56,22 +56,22 @@ pub(super) async fn gather(args: &DoctorArgs) -> anyhow::Result<Facts> {
         served,
     };
     facts.credentials = credentials(&ask, &facts).await;
-    facts.missing_rights = missing_rights(&ask, &facts, args, within).await;
+    facts.missing_rights = missing_rights(&ask, &facts, args).await;
     Ok(facts)
 }
 
-/// A client, and whether it speaks from within the cluster, as the pod's own account.
-async fn connect(context: Option<&str>) -> anyhow::Result<(Client, bool)> {
+/// As the kubeconfig says, else as the account of the pod this runs in.
+async fn connect(context: Option<&str>) -> anyhow::Result<Client> {
     let why = "there are no credentials for a cluster";
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let (mut config, within) = match Config::from_kubeconfig(&options).await {
-        Ok(config) => (config, false),
+    let mut config = match Config::from_kubeconfig(&options).await {
+        Ok(config) => config,
         Err(error) if context.is_some() => return Err(error).context(why),
-        Err(_) => (Config::infer().await.context(why)?, true),
+        Err(_) => Config::infer().await.context(why)?,
     };
     config.connect_timeout = Some(PATIENCE);
     config.read_timeout = Some(PATIENCE);
-    Ok((Client::try_from(config).context(why)?, within))
+    Client::try_from(config).context(why)
 }
 
 fn admission(plural: &str) -> String {
@@ -123,10 +123,10 @@ async fn credentials(ask: &Asker, facts: &Facts) -> Seen<Credential> {
     Seen::All(seen, 0)
 }
 
-/// What the gateway's account lacks. From within a pod that is whoever asks; from outside it is the account of the
-/// gateway's pods, which only an administrator may ask about.
-async fn missing_rights(ask: &Asker, facts: &Facts, args: &DoctorArgs, within: bool) -> Seen<Right> {
-    let account = (!within).then(|| account(facts));
+/// What the gateway's account lacks. Each account may ask for its own rights, and an administrator for those of others.
+async fn missing_rights(ask: &Asker, facts: &Facts, args: &DoctorArgs) -> Seen<Right> {
+    let account = account(facts);
+    let other = (ask.own_name().await.as_deref() != Some(&account)).then_some(account.as_str());
     let mut wanted = Vec::new();
     let own = Some(facts.namespace.clone());
     wanted.extend(rules::own(&facts.name).into_iter().map(|rule| (rule, own.clone())));
@@ -141,10 +141,10 @@ async fn missing_rights(ask: &Asker, facts: &Facts, args: &DoctorArgs, within: b
         wanted.into_iter().flat_map(|(rule, place)| spread(&rule, place.as_deref())).take(MAX_REVIEWS);
     let mut missing = Vec::new();
     for question in questions {
-        match ask.may(account.as_deref(), &question).await {
+        match ask.may(other, &question).await {
             Answer::Is(true) | Answer::Missing => {}
             Answer::Is(false) => missing.push(Right {
-                account: account.clone().unwrap_or_else(|| "this account".to_owned()),
+                account: account.clone(),
                 verb: question.verb,
                 group: question.group,
                 resource: question.resource,
@@ -188,15 +188,8 @@ fn spread(rule: &Rule, namespace: Option<&str>) -> Vec<Question> {
 
 /// The account of the gateway's pods, else the one that the chart would make.
 fn account(facts: &Facts) -> String {
-    let service = facts
-        .services
-        .list()
-        .iter()
-        .find(|it| it.metadata.namespace == facts.namespace && it.metadata.name == facts.name);
-    let mut pods = facts.pods.list().iter().filter(|pod| pod.metadata.namespace == facts.namespace);
-    let own =
-        service.and_then(|service| pods.find(|pod| selects(&service.spec.selector, &pod.metadata.labels)));
-    let name = own.map_or(facts.name.as_str(), |pod| pod.spec.service_account_name.as_str());
+    let pod = super::judge::own_pods(facts).next();
+    let name = pod.map_or(facts.name.as_str(), |pod| pod.spec.service_account_name.as_str());
     format!("system:serviceaccount:{}:{name}", facts.namespace)
 }
 

@@ -128,7 +128,7 @@ fn own_labels(facts: &Facts) -> Labels {
 }
 
 /// The gateway's pods.
-fn own_pods(facts: &Facts) -> impl Iterator<Item = &Pod> {
+pub(super) fn own_pods(facts: &Facts) -> impl Iterator<Item = &Pod> {
     let labels = own_labels(facts);
     let pods =
         facts.pods.list().iter().filter(|pod| pod.metadata.namespace == facts.namespace && !pod.is_over());

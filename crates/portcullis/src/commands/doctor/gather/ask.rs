@@ -109,6 +109,17 @@ impl Asker {
         self.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await
     }
 
+    /// Who asks, as far as the API server says it (Kubernetes 1.28).
+    pub(super) async fn own_name(&self) -> Option<String> {
+        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let request = Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews");
+        let request = request.header("content-type", "application/json");
+        match self.request(request, body.to_string().into_bytes()).await {
+            Answer::Is(review) => review["status"]["userInfo"]["username"].as_str().map(str::to_owned),
+            Answer::Missing | Answer::Refused(_) => None,
+        }
+    }
+
     /// Whether an account may do something; `None` = whoever asks.
     pub(super) async fn may(&self, account: Option<&str>, question: &Question) -> Answer<bool> {
         let (resource, part) = question.resource.split_once('/').unwrap_or((&question.resource, ""));

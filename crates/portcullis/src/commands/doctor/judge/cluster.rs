@@ -51,13 +51,13 @@ const INSTALL: &str = "portcullis crds | kubectl apply --server-side -f -";
 
 /// One finding for each set of verbs and place, so that a role that is missing is one finding.
 fn rights(missing: &[Right], found: &mut Vec<Notice>) {
-    let mut verbs: BTreeMap<(&str, Option<&str>, String), BTreeSet<&str>> = BTreeMap::new();
+    let mut verbs: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
     for right in missing {
         let Right { account, verb, group, resource, namespace } = right;
         let kind = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
-        verbs.entry((account, namespace.as_deref(), kind)).or_default().insert(verb);
+        verbs.entry((account.as_str(), namespace.as_deref(), kind)).or_default().insert(verb);
     }
-    let mut kinds: BTreeMap<(&str, Option<&str>, BTreeSet<&str>), Vec<String>> = BTreeMap::new();
+    let mut kinds: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for ((account, namespace, kind), verbs) in verbs {
         kinds.entry((account, namespace, verbs)).or_default().push(kind);
     }

@@ -31,12 +31,12 @@ pub(crate) fn load(place: &Place, cluster: &str, now: SystemTime) -> Result<Opti
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(unreadable(&error)),
     };
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     is_trustworthy(&metadata)?;
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() > MAX_BYTES {
         return Err(format!("is larger than {MAX_BYTES} bytes"));
     }
@@ -90,6 +90,10 @@ pub fn read_key(path: &Path) -> io::Result<Key> {
     File::open(path)?.take(super::KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     let wrong = || io::Error::other(format!("does not hold exactly {} bytes", super::KEY_BYTES));
     Key::new(&bytes).ok_or_else(wrong)
+}
+
+fn unreadable(error: &io::Error) -> String {
+    format!("cannot be read: {error}")
 }
 
 /// Whoever may write the file decides where traffic goes.

@@ -102,3 +102,45 @@ impl Book {
         read
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_api::from_json_value;
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::ledger::tests::facts;
+
+    const FROM: From<'_> = From { kind: "Service", namespace: None };
+
+    fn seen(name: &str, text: &str, good: bool) -> Seen {
+        let object = ObjectRef { kind: "Service".into(), namespace: "a".to_owned(), name: name.to_owned() };
+        let metadata = json!({"name": name, "namespace": "a"});
+        let value = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {}});
+        let objects = if good { from_json_value("cluster", value).objects } else { Vec::new() };
+        let read = Read { object, objects, findings: Vec::new() };
+        Seen { read, facts: Some(facts(name, 1)), text: Some(text.into()) }
+    }
+
+    fn kept(book: &Book) -> Vec<String> {
+        let texts = book.shelf.as_ref().expect("a shelf").texts().plain;
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn news_are_numbered_and_what_cannot_be_used_keeps_its_last_good_text() {
+        let mut book = Book { shelf: Some(Shelf::default()), ..Book::default() };
+        let (number, change) =
+            book.enter(FROM, Told::Listed(vec![seen("one", "1", true), seen("two", "2", true)]));
+        assert!(matches!(change, Change::Listed(read) if read.len() == 2) && number == 1);
+        let (number, _) = book.enter(FROM, Told::Applied(seen("one", "broken", false)));
+        assert_eq!((number, kept(&book)), (2, vec!["1".to_owned(), "2".to_owned()]));
+        book.enter(FROM, Told::Failing("refused".to_owned()));
+        assert_eq!((kept(&book).len(), book.ledger.iter().count()), (2, 2), "a failure takes nothing away");
+        let gone = seen("one", "", true).read.object;
+        assert_eq!(book.enter(FROM, Told::Deleted(gone)).0, 4);
+        assert_eq!((kept(&book), book.ledger.iter().count()), (vec!["2".to_owned()], 1));
+        book.enter(FROM, Told::Absent(Absence::NotInstalled));
+        assert_eq!((kept(&book).len(), book.ledger.iter().count()), (0, 0));
+    }
+}

@@ -16,6 +16,8 @@ use crate::report::ledger::{Facts, REPORTED};
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The names under which credentials stand in Secrets and ConfigMaps. No other value is kept.
 const CREDENTIALS: &[&str] = &["tls.crt", "tls.key", "ca.crt", "ca.crl", "cert", "key", "cacert", "crl"];
+/// Those of them that are private keys.
+const PRIVATE: &[&str] = &["tls.key", "key"];
 /// What is read of a Pod; the rest is large, and much of it changes all the time.
 const OF_POD: &[(&str, &[&str])] =
     &[("spec", &["nodeName", "serviceAccountName"]), ("status", &["phase", "podIP", "podIPs"])];
@@ -60,10 +62,25 @@ pub(super) fn read(reading: Reading<'_>, mut object: DynamicObject) -> Seen {
     });
     // It was JSON a moment ago.
     let value = serde_json::to_value(object).unwrap_or_default();
-    let text = (keep.text && matches!(watched.kind, Followed::Read(_))).then(|| value.to_string().into());
+    let text = match watched.kind {
+        Followed::Read(kind) if keep.text => Some(text(kind, &value)),
+        _ => None,
+    };
     let Loaded { objects, findings, .. } = from_json_value(Origin::CLUSTER, value);
     let facts = facts.map(|facts| with_gateways(facts, &objects));
     Seen { read: Read { object: reference, objects, findings }, facts, text }
+}
+
+/// The text of an object as it is saved. ConfigMaps are saved in clear, and nothing asks one for a private key.
+fn text(kind: Kind, value: &Value) -> Arc<str> {
+    if kind != Kind::ConfigMap {
+        return value.to_string().into();
+    }
+    let mut value = value.clone();
+    if let Some(Value::Object(data)) = value.get_mut("data") {
+        data.retain(|name, _| !PRIVATE.contains(&name.as_str()));
+    }
+    value.to_string().into()
 }
 
 /// Whether objects of the kind get a status or Events.
@@ -212,6 +229,16 @@ mod tests {
         // What is kept on disk is what was read: without its state, and without its version.
         let text = seen.text.expect("text");
         assert!(text.contains("a.test") && !text.contains("observedGeneration"), "{text}");
+    }
+
+    #[test]
+    fn no_private_key_is_saved_in_clear() {
+        let value = json!({
+            "metadata": {"name": "a", "namespace": "b"},
+            "data": {"ca.crt": "root", "tls.key": "hunter2", "key": "hunter2"},
+        });
+        let text = see_as(Kind::ConfigMap, value).text.expect("text");
+        assert!(text.contains("root") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn what_is_of_other_gateways_is_left_to_them() {
         ledger.put(name, facts, 1);
     }
     ledger.put(reference("AuthorizationPolicy", "policy"), facts("3", 1), 1);
-    desk.take(bulletin(1, &[of_other.clone()]));
+    desk.take(bulletin(1, std::slice::from_ref(&of_other)));
     let plan = desk.plan(&ledger, &[Some(1)], start, NOW);
     assert_eq!(names(&plan), ["own", "both", "lost"]);
     write(&plan, &mut ledger);

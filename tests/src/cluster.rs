@@ -108,11 +108,14 @@ impl ApiServer {
         assert!(printed.status.success());
         let mut client = self.client();
         client.apply(&String::from_utf8_lossy(&printed.stdout));
-        let served = || {
-            let path = "/apis/networking.istio.io/v1/namespaces/default/virtualservices";
-            (client.request("GET", path, "", "").0 == 200).then_some(())
+        // They are not all served at once.
+        let kinds = ["gateways", "virtualservices", "destinationrules", "serviceentries", "workloadentries"];
+        let mut served = |kind: &str| {
+            let path = format!("/apis/networking.istio.io/v1/namespaces/default/{kind}");
+            client.request("GET", &path, "", "").0 == 200
         };
-        poll(Instant::now() + LIMIT, served).expect("the definitions are served");
+        let all = || kinds.iter().all(|kind| served(kind)).then_some(());
+        poll(Instant::now() + LIMIT, all).expect("the definitions are served");
     }
 
     /// Applies the project's rules for the gateway's account, and gives a kubeconfig of that account.

@@ -33,6 +33,12 @@ pub(crate) enum Bench {
         #[arg(long)]
         output: Option<PathBuf>,
     },
+    /// Starting with many hosts, and how soon one change among them is served.
+    Scale {
+        /// Another built gateway instead of this tree's.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
     /// Small pieces: look-up, compile, pick, a log line, a request's counts.
     Micro {
         /// Only the benchmarks whose name contains this.
@@ -47,6 +53,7 @@ pub(crate) fn command(bench: &Bench) -> Result<()> {
         Bench::Load { against, only, quick, output } => {
             load(against, only.as_deref(), *quick, output.as_deref())
         }
+        Bench::Scale { binary } => scale(binary.as_deref()),
         Bench::Micro { filter } => micro(filter.as_deref()),
     }
 }
@@ -89,6 +96,22 @@ fn swap(seconds: u64) -> Result<()> {
     command.args(["--seconds", &seconds.to_string()]).current_dir(root());
     parts.tell(&mut command);
     run(&mut command)
+}
+
+fn scale(binary: Option<&Path>) -> Result<()> {
+    let built = match binary {
+        Some(binary) => binary.to_owned(),
+        None => {
+            step("building");
+            let build = ["build", "--release", "--package", "portcullis", "--bin", "portcullis"];
+            run(cargo().args(build).current_dir(root()))?;
+            Workspace::load()?.target.join("release").join("portcullis")
+        }
+    };
+    step("scale");
+    let mut command = cargo();
+    command.args(["run", "--release", "--package", "portcullis-bench-scale"]);
+    run(command.env("PORTCULLIS_TEST_BINARY", built).current_dir(root()))
 }
 
 fn micro(filter: Option<&str>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Which VirtualServices reach which Gateways, and in which order (routing reference §2.1).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_api::{Kind, VirtualService};
@@ -36,6 +36,11 @@ impl<'a> Bound<'a> {
         Subject::new(Kind::VirtualService, self.resource)
     }
 
+    /// Its namespace and name.
+    pub(crate) fn key(&self) -> Key {
+        (self.resource.meta.namespace.clone(), self.resource.meta.name.clone())
+    }
+
     /// Its namespace.
     pub(crate) fn namespace(&self) -> &'a str {
         &self.resource.meta.namespace
@@ -59,10 +64,26 @@ impl<'a> Bindings<'a> {
         environment: &Environment,
         diagnostics: &mut Diagnostics,
     ) -> Self {
+        Self::bind(objects.virtual_services.values(), objects, environment, diagnostics)
+    }
+
+    /// Binds the VirtualServices of these names, as far as they are there: each as it is bound among all.
+    pub(crate) fn of(keys: &BTreeSet<Key>, objects: &'a Objects, environment: &Environment) -> Self {
+        let found = keys.iter().filter_map(|key| objects.virtual_services.get(key));
+        Self::bind(found, objects, environment, &mut Diagnostics::ignored())
+    }
+
+    /// Binds `resources`, which are sorted.
+    fn bind(
+        resources: impl Iterator<Item = &'a Arc<VirtualService>>,
+        objects: &'a Objects,
+        environment: &Environment,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         let default: &[String] =
             settings::mesh(objects).map_or(&[], |mesh| &mesh.spec.default_virtual_service_export_to);
         let mut bindings = Self::default();
-        for resource in objects.virtual_services.values() {
+        for resource in resources {
             bindings.add(resource, objects, environment, default, diagnostics);
         }
         for positions in bindings.by_gateway.values_mut() {
@@ -106,6 +127,9 @@ impl<'a> Bindings<'a> {
         objects: &Objects,
         diagnostics: &mut Diagnostics,
     ) {
+        if diagnostics.are_ignored() {
+            return;
+        }
         for (index, host) in bound.hosts.iter().enumerate() {
             let held = gateways.iter().any(|key| {
                 let hosts = self.hosts.entry(key.clone()).or_insert_with(|| hosts_of(key, objects));

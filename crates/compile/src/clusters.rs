@@ -1,8 +1,10 @@
 //! The clusters that destinations lead to: one for each port of each service, and one for each subset of it.
 //!
-//! All of them are built, not only those that a route names: an identifier is a position in the sorted list, and
-//! stays right whatever routes are compiled afterwards.
+//! All of them are built, not only those that a route names, host by host: what stands under one host depends on no
+//! other one. When something about a host changes, its clusters alone are built again and put in their places, and
+//! [`Clusters::replace`] tells whether any route can see a difference.
 
+mod build;
 pub(crate) mod destination_rule;
 mod endpoints;
 mod health_check;
@@ -10,44 +12,73 @@ mod locality;
 mod policy;
 mod upstream_tls;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use portcullis_api::mesh::MeshConfig;
-use portcullis_api::networking::{ClientTlsMode, Subset, TrafficPolicy};
-use portcullis_api::{Kind, Meta};
 use portcullis_snapshot::action::Target;
-use portcullis_snapshot::cluster::{Endpoints, HashPolicy, Notes};
-use portcullis_snapshot::listener::{Tunnel, TunnelMethod};
-use portcullis_snapshot::{Cluster, ClusterId};
+use portcullis_snapshot::cluster::{HashPolicy, PoolLimits};
+use portcullis_snapshot::listener::Tunnel;
+use portcullis_snapshot::{Cluster, ClusterId, Clusters as Served, FastMap};
 
-use self::destination_rule::{DestinationRules, MergedRule, Written};
-use self::health_check::health_check;
-use self::locality::{Detection, Setting};
-use self::policy::Policy;
-use self::upstream_tls::{Upstream, upstream_tls};
-use crate::diagnostic::{Code, Diagnostics, Subject};
+use self::build::{Builder, Fresh, Made};
+use crate::diagnostic::Diagnostics;
 use crate::environment::Environment;
 use crate::names::qualified;
 use crate::objects::Objects;
-use crate::services::{Discovery, Port, Protocol, Service, Services};
-use crate::settings::mesh;
+use crate::services::{Hosts, Services};
 
 /// Every cluster a destination can name.
 #[derive(Debug)]
-pub(crate) struct Clusters<'a> {
-    services: &'a Services,
-    domain: &'a str,
-    /// Sorted by name.
-    built: Vec<Built>,
-    wanted_names: BTreeSet<String>,
+pub(crate) struct Clusters {
+    domain: Box<str>,
+    hosts: FastMap<Arc<str>, Host>,
+    served: Served,
+    /// Names whose addresses clusters need, by the host of the clusters.
+    wanted: BTreeMap<Arc<str>, BTreeSet<String>>,
+    /// Hosts that destinations have named since [`take_asked`](Self::take_asked) was last called.
+    asked: RefCell<Vec<Arc<str>>>,
+}
+
+/// What destinations find under a host.
+#[derive(Debug, Default)]
+struct Host {
+    services: Vec<Outline>,
+    clusters: Vec<Built>,
+}
+
+/// What destinations need to know of a service.
+#[derive(Debug, PartialEq)]
+struct Outline {
+    namespace: Arc<str>,
+    ports: Ports,
+    /// The host it stands for (`ExternalName`).
+    alias: Option<Arc<str>>,
+}
+
+/// What a destination without port means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    None,
+    One(u16),
+    Several,
 }
 
 /// A cluster, and what routes to it need to know.
 #[derive(Debug)]
 struct Built {
-    cluster: Arc<Cluster>,
+    id: ClusterId,
+    port: u16,
+    /// Empty for the whole service.
+    subset: Box<str>,
+    /// `None` where all of it is empty, as for most clusters.
+    routing: Option<Box<Routing>>,
+}
+
+/// What a cluster's policy says to routes.
+#[derive(Debug, Default, PartialEq)]
+struct Routing {
     /// What is hashed when a destination says the port, and when it does not: settings of single ports only count
     /// for the former.
     hash_with_port: Vec<HashPolicy>,
@@ -58,38 +89,67 @@ struct Built {
     shared_tunnel: Option<Tunnel>,
 }
 
-impl<'a> Clusters<'a> {
-    /// Builds every cluster.
+impl Clusters {
+    /// Builds every cluster. One that is as in `before` is the same object, so that who holds it need not look at it.
     pub(crate) fn build(
-        objects: &'a Objects,
-        environment: &'a Environment,
-        services: &'a Services,
+        objects: &Objects,
+        environment: &Environment,
+        services: &Services,
+        before: Option<&Self>,
         diagnostics: &mut Diagnostics,
     ) -> Self {
-        let mut builder = Builder {
-            objects,
-            environment,
-            mesh: mesh(objects).map(|mesh| &mesh.spec),
-            rules: DestinationRules::new(objects, environment),
-            diagnostics,
-            built: BTreeMap::new(),
-            wanted_names: BTreeSet::new(),
+        let mut builder = Builder::new(objects, environment, Hosts::All, diagnostics);
+        let mut hosts: Vec<(&Arc<str>, Made)> =
+            services.hosts().map(|(host, services)| (host, builder.host(services))).collect();
+        let mut all = Self {
+            domain: environment.cluster_domain.as_str().into(),
+            hosts: FastMap::default(),
+            served: Served::default(),
+            wanted: BTreeMap::new(),
+            asked: RefCell::default(),
         };
-        let mut taken = HashSet::new();
-        for service in services.iter() {
-            for port in &service.ports {
-                // Of two services with one host the first one that has the port has the cluster.
-                if port.protocol != Protocol::Udp && taken.insert((&service.facts.host, port.number)) {
-                    builder.port(service, port);
-                }
+        // Identifiers in the order of names: the same for the same objects.
+        let mut fresh: Vec<(Arc<str>, Fresh)> = Vec::new();
+        for (host, made) in &mut hosts {
+            fresh.extend(made.clusters.drain(..).map(|cluster| (Arc::clone(host), cluster)));
+        }
+        fresh.sort_by(|(_, one), (_, other)| one.cluster.name.cmp(&other.cluster.name));
+        for (host, made) in hosts {
+            all.want(host, made.wanted);
+            all.hosts.insert(Arc::clone(host), Host { services: made.services, clusters: Vec::new() });
+        }
+        let mut served = Vec::with_capacity(fresh.len());
+        for (place, (host, fresh)) in (0..).zip(fresh) {
+            let held = before.and_then(|before| before.served.named(&fresh.cluster.name));
+            let (built, cluster) = fresh.placed(ClusterId(place));
+            served.push(shared(cluster, held));
+            all.hosts.entry(host).or_default().clusters.push(built);
+        }
+        // There are many hosts, and most have one of each.
+        all.hosts.values_mut().for_each(|host| host.clusters.shrink_to_fit());
+        all.served = Served::new(served);
+        all
+    }
+
+    /// Builds the clusters of `hosts` again. Gives back the hosts of which routes see a difference.
+    pub(crate) fn rebuild(
+        &mut self,
+        objects: &Objects,
+        environment: &Environment,
+        hosts: &HashSet<Arc<str>>,
+    ) -> BTreeSet<Arc<str>> {
+        let mut diagnostics = Diagnostics::ignored();
+        let wanted = Hosts::These(hosts);
+        let services = Services::build(objects, environment, wanted, &mut diagnostics);
+        let mut builder = Builder::new(objects, environment, wanted, &mut diagnostics);
+        let mut seen = BTreeSet::new();
+        for host in hosts {
+            let made = builder.host(services.of_host(host));
+            if self.replace(host, made) {
+                seen.insert(Arc::clone(host));
             }
         }
-        Self {
-            services,
-            domain: &environment.cluster_domain,
-            built: builder.built.into_values().collect(),
-            wanted_names: builder.wanted_names,
-        }
+        seen
     }
 
     /// The cluster of a destination written in `namespace`, for a server that declares `server_port`.
@@ -104,209 +164,170 @@ impl<'a> Clusters<'a> {
         port: Option<u32>,
         server_port: u16,
     ) -> Target {
-        let host = qualified(host, namespace, self.domain);
-        let service = self.services.find(&host, namespace);
-        let default = || service.map_or(server_port, |service| service.default_port(server_port));
-        let port = port.unwrap_or_else(|| u32::from(default()));
-        let host = match service.map(|service| &service.discovery) {
-            Some(Discovery::Alias(target)) => target,
-            _ => &*host,
+        let host = qualified(host, namespace, &self.domain);
+        let (host, service) = self.find(&host, namespace);
+        let default = || match service.map(|service| service.ports) {
+            Some(Ports::One(only)) => only,
+            Some(Ports::None | Ports::Several) | None => server_port,
         };
-        let name = format!("outbound|{port}|{}|{host}", subset.unwrap_or_default());
-        match self.built.binary_search_by(|built| (*built.cluster.name).cmp(&name)) {
-            Ok(at) => {
-                Target::Cluster(ClusterId(u32::try_from(at).expect("fewer clusters than a u32 can count")))
-            }
-            Err(_) => Target::Unknown(name.into()),
+        let port = port.unwrap_or_else(|| u32::from(default()));
+        let host = match service.and_then(|service| service.alias.as_ref()) {
+            Some(target) => self.find(target, namespace).0,
+            None => host,
+        };
+        let subset = subset.unwrap_or_default();
+        let built = self.hosts.get(&host).and_then(|host| {
+            host.clusters.iter().find(|built| u32::from(built.port) == port && &*built.subset == subset)
+        });
+        match built {
+            Some(built) => Target::Cluster(built.id),
+            None => Target::Unknown(format!("outbound|{port}|{subset}|{host}").into()),
         }
     }
 
     /// Whether a destination in `namespace` must say the port, since the service of `host` has several.
     pub(crate) fn needs_port(&self, host: &str, namespace: &str) -> bool {
-        let service = self.services.find(&qualified(host, namespace, self.domain), namespace);
-        service.is_some_and(|service| service.ports.len() > 1)
+        let (_, service) = self.find(&qualified(host, namespace, &self.domain), namespace);
+        service.is_some_and(|service| service.ports == Ports::Several)
     }
 
     /// What consistent hashing hashes for requests to `target`.
     pub(crate) fn hash_policies(&self, target: &Target, explicit_port: bool) -> Vec<HashPolicy> {
-        let Some(built) = self.at(target) else { return Vec::new() };
-        if explicit_port { built.hash_with_port.clone() } else { built.hash_without_port.clone() }
+        let Some(routing) = self.routing(target) else { return Vec::new() };
+        if explicit_port { routing.hash_with_port.clone() } else { routing.hash_without_port.clone() }
     }
 
     /// The tunnel that `target` is the entry of.
     pub(crate) fn tunnel(&self, target: &Target, is_only: bool) -> Option<Tunnel> {
-        let built = self.at(target)?;
-        if is_only { built.tunnel.clone() } else { built.shared_tunnel.clone() }
+        let routing = self.routing(target)?;
+        if is_only { routing.tunnel.clone() } else { routing.shared_tunnel.clone() }
     }
 
     /// The cluster itself, if there is one.
     pub(crate) fn get(&self, target: &Target) -> Option<&Arc<Cluster>> {
-        self.at(target).map(|built| &built.cluster)
-    }
-
-    fn at(&self, target: &Target) -> Option<&Built> {
         match target {
-            Target::Cluster(id) => self.built.get(id.index()),
+            Target::Cluster(id) => self.served.get(*id),
             Target::Unknown(_) => None,
         }
     }
 
+    /// The hosts that destinations have named since this was last called, each once: all that routes made meanwhile
+    /// depend on.
+    pub(crate) fn take_asked(&self) -> Box<[Arc<str>]> {
+        let mut asked = self.asked.take();
+        asked.sort_unstable();
+        asked.dedup();
+        asked.into()
+    }
+
+    /// How many clusters there are.
+    pub(crate) fn len(&self) -> usize {
+        self.served.len()
+    }
+
+    /// How many places are of clusters that are gone.
+    pub(crate) fn gaps(&self) -> usize {
+        self.served.places() - self.served.len()
+    }
+
+    /// Every host that has a service.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.hosts.keys()
+    }
+
     /// Host names whose addresses some cluster needs.
-    pub(crate) fn wanted_names(&self) -> &BTreeSet<String> {
-        &self.wanted_names
+    pub(crate) fn wanted_names(&self) -> BTreeSet<String> {
+        self.wanted.values().flatten().cloned().collect()
     }
 
-    /// The clusters by identifier.
-    pub(crate) fn into_vec(self) -> Vec<Arc<Cluster>> {
-        self.built.into_iter().map(|built| built.cluster).collect()
-    }
-}
-
-/// Builds the clusters one by one.
-struct Builder<'a, 'd> {
-    objects: &'a Objects,
-    environment: &'a Environment,
-    mesh: Option<&'a MeshConfig>,
-    rules: DestinationRules<'a>,
-    diagnostics: &'d mut Diagnostics,
-    built: BTreeMap<Arc<str>, Built>,
-    wanted_names: BTreeSet<String>,
-}
-
-impl<'a> Builder<'a, '_> {
-    /// The clusters of one port: the whole, and each subset.
-    fn port(&mut self, service: &Service, port: &Port) {
-        if matches!(service.discovery, Discovery::Alias(_) | Discovery::PerRequest) {
-            return;
-        }
-        let rule = self.rules.find(&service.facts.host, &service.facts.namespace).cloned();
-        self.cluster(service, port, rule.as_ref(), None);
-        for subset in rule.iter().flat_map(|rule| &rule.subsets) {
-            self.cluster(service, port, rule.as_ref(), Some(*subset));
-        }
+    /// The hosts with a cluster whose endpoints differ between these answers.
+    pub(crate) fn answered_otherwise(
+        &self,
+        before: &BTreeMap<String, Vec<IpAddr>>,
+        now: &BTreeMap<String, Vec<IpAddr>>,
+    ) -> impl Iterator<Item = &Arc<str>> {
+        let differs = |name: &String| before.get(name) != now.get(name);
+        self.wanted.iter().filter(move |(_, names)| names.iter().any(differs)).map(|(host, _)| host)
     }
 
-    fn cluster(
-        &mut self,
-        service: &Service,
-        port: &Port,
-        rule: Option<&MergedRule<'a>>,
-        subset: Option<(usize, Written<'a, Subset>)>,
-    ) {
-        let labels = subset.map(|(_, subset)| &subset.value.labels);
-        let by_name = matches!(service.discovery, Discovery::Dns | Discovery::FirstOfDns);
-        // Istio leaves a cluster out that would have nothing to resolve: its routes answer without flag UH.
-        if by_name && endpoints::selected(port, labels).next().is_none() {
-            return;
-        }
-        let policy = Policy::new(rule, subset, Some(port.number), self.mesh);
-        let name = subset.map(|(_, subset)| subset.value.name.as_str()).unwrap_or_default();
-        let name: Arc<str> = format!("outbound|{}|{name}|{}", port.number, service.facts.host).into();
-        let protocol = policy.protocol(port.protocol, self.mesh);
-        let notes = Notes {
-            rule: rule.map(|rule| {
-                let Meta { namespace, name, .. } = &rule.first.meta;
-                format!("DestinationRule {namespace}/{name}").into()
-            }),
-            external: service.is_outside,
-            overrides_alpn: policy.tls.is_some_and(|tls| {
-                matches!(tls.settings.mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
-            }),
+    /// The clusters as they are served.
+    pub(crate) fn served(&self) -> &Served {
+        &self.served
+    }
+
+    fn routing(&self, target: &Target) -> Option<&Routing> {
+        let Target::Cluster(id) = target else { return None };
+        let host = self.hosts.get(&self.served.get(*id)?.service.host)?;
+        host.clusters.iter().find(|built| built.id == *id)?.routing.as_deref()
+    }
+
+    /// The service a destination in `namespace` means by a completed host: one of the same namespace, else any.
+    fn find(&self, host: &str, namespace: &str) -> (Arc<str>, Option<&Outline>) {
+        let (host, found) = match self.hosts.get_key_value(host) {
+            Some((host, found)) => (Arc::clone(host), Some(found)),
+            None => (host.into(), None),
         };
-        let tls = policy.tls.and_then(|tls| {
-            let upstream = Upstream {
-                port: port.number,
-                subset: subset.map(|(_, subset)| subset.value.name.as_str()).unwrap_or_default(),
-                host: &service.facts.host,
-                protocol,
-                names: service.expected_names(tls.settings.mode == Some(ClientTlsMode::IstioMutual)),
+        self.asked.borrow_mut().push(Arc::clone(&host));
+        let services = found.map_or(&[][..], |found| &found.services);
+        let own = services.iter().find(|service| &*service.namespace == namespace);
+        (host, own.or_else(|| services.first()))
+    }
+
+    /// Puts what was made for a host in the place of what stands there. Tells whether routes see a difference.
+    fn replace(&mut self, host: &Arc<str>, made: Made) -> bool {
+        let old = self.hosts.remove(host).unwrap_or_default();
+        let mut differs = old.services != made.services || old.clusters.len() != made.clusters.len();
+        let mut clusters = Vec::with_capacity(made.clusters.len());
+        for fresh in made.clusters {
+            let held = old.clusters.iter().find(|built| fresh.is_newer_form_of(built));
+            let Some((held, before)) = held.and_then(|held| Some((held, self.served.get(held.id)?))) else {
+                differs = true;
+                let (built, cluster) = fresh.placed(self.served.next());
+                self.served.add(Arc::new(cluster));
+                clusters.push(built);
+                continue;
             };
-            upstream_tls(&tls, &upstream, self.objects, self.environment, self.diagnostics)
-        });
-        let outlier = policy.outlier_detection();
-        let checks = rule.and_then(|rule| rule.health_check).and_then(|annotation| {
-            let least = outlier.as_ref().map_or(0, |rules| rules.min_health_percent);
-            health_check(annotation, &service.facts.host, least, self.diagnostics)
-        });
-        let cluster = Cluster {
-            name: Arc::clone(&name),
-            service: Arc::clone(&service.facts),
-            port: port.number,
-            protocol,
-            tls,
-            balancer: policy.balancer(),
-            endpoints: Arc::new(self.endpoints(service, port, &policy, rule, subset)),
-            pool: policy.pool_limits(self.mesh),
-            outlier,
-            warmup: policy.warmup(),
-            transport: policy.transport(protocol),
-            health_check: checks,
-            notes,
-        };
-        let built = Built {
-            cluster: Arc::new(cluster),
-            hash_with_port: policy.hash_policies(),
-            hash_without_port: Policy::new(rule, subset, None, self.mesh).hash_policies(),
-            tunnel: match subset {
-                Some((_, subset)) => tunnel(subset.value.traffic_policy.as_ref()),
-                None => tunnel(rule.and_then(|rule| rule.policy).map(|policy| policy.value)),
-            },
-            shared_tunnel: tunnel(rule.and_then(|rule| rule.policy).map(|policy| policy.value)),
-        };
-        self.built.insert(name, built);
+            differs |= held.routing != fresh.routing || !routes_alike(&before.pool, &fresh.cluster.pool);
+            let (built, cluster) = fresh.placed(held.id);
+            let cluster = shared(cluster, Some(before));
+            self.served.replace(held.id, cluster);
+            clusters.push(built);
+        }
+        for gone in &old.clusters {
+            if clusters.iter().all(|built: &Built| built.id != gone.id) {
+                self.served.remove(gone.id);
+            }
+        }
+        self.want(host, made.wanted);
+        if !made.services.is_empty() {
+            self.hosts.insert(Arc::clone(host), Host { services: made.services, clusters });
+        }
+        differs
     }
 
-    fn endpoints(
-        &mut self,
-        service: &Service,
-        port: &Port,
-        policy: &Policy<'_>,
-        rule: Option<&MergedRule<'a>>,
-        subset: Option<(usize, Written<'a, Subset>)>,
-    ) -> Endpoints {
-        let labels = subset.map(|(_, subset)| &subset.value.labels);
-        if policy.wants_original_destination() {
-            if let Some(Written { rule, .. }) = rule.and_then(|rule| rule.policy) {
-                self.diagnostics.report(
-                    Code::NeverApplies,
-                    Subject::new(Kind::DestinationRule, rule),
-                    "spec.trafficPolicy.loadBalancer.simple",
-                    "PASSTHROUGH needs the client's own destination, which a gateway does not have: requests fail",
-                    "choose another load balancer",
-                );
-            }
-            return Endpoints::default();
+    fn want(&mut self, host: &Arc<str>, names: BTreeSet<String>) {
+        if names.is_empty() {
+            self.wanted.remove(host);
+        } else {
+            self.wanted.insert(Arc::clone(host), names);
         }
-        // Where all may be used in an emergency, Istio does not name those that are not ready.
-        let spares_unready = policy.outlier_detection().is_some_and(|rules| rules.min_health_percent > 0);
-        let members = endpoints::selected(port, labels).filter(|member| member.healthy || !spares_unready);
-        let written = Policy::new(rule, subset, Some(port.number), None);
-        let setting = Setting::effective(written.load_balancer, service.distribution, self.mesh);
-        let by_name = matches!(service.discovery, Discovery::Dns | Discovery::FirstOfDns);
-        let detects = policy.outlier.is_some();
-        // Of endpoints that are listed, Istio gives priorities without a look at the mesh's policy.
-        let for_priorities = if by_name { detects } else { written.outlier.is_some() };
-        let detection = Detection { for_priorities, for_weights: detects };
-        let gateway = &self.environment.workload;
-        endpoints::endpoints(
-            members,
-            &service.discovery,
-            &self.environment.resolved,
-            &mut self.wanted_names,
-            |members| locality::layout(members, setting.as_ref()?, detection, gateway),
-        )
     }
 }
 
-/// The tunnel that a policy asks for; there is none for single ports, and a subset inherits none.
-fn tunnel(policy: Option<&TrafficPolicy>) -> Option<Tunnel> {
-    let written = policy?.tunnel.as_ref()?;
-    let (host, port) = (&written.target_host, written.target_port);
-    let authority =
-        if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let by_post = written.protocol.as_deref() == Some("POST");
-    let method = if by_post { TunnelMethod::Post } else { TunnelMethod::Connect };
-    Some(Tunnel { authority: authority.into(), method })
+/// Whether routes of bytes, which take these times over, come out the same.
+fn routes_alike(one: &PoolLimits, other: &PoolLimits) -> bool {
+    one.tcp_idle_timeout == other.tcp_idle_timeout
+        && one.max_connection_duration == other.max_connection_duration
+}
+
+/// `fresh`, or the form it had before where that says the same. At least its members are the same object where they
+/// are alike: what workers know of them is kept by looking at nothing else.
+fn shared(mut fresh: Cluster, before: Option<&Arc<Cluster>>) -> Arc<Cluster> {
+    let Some(before) = before else { return Arc::new(fresh) };
+    if fresh.endpoints == before.endpoints {
+        fresh.endpoints = Arc::clone(&before.endpoints);
+    }
+    if fresh.says_the_same(before) { Arc::clone(before) } else { Arc::new(fresh) }
 }
 
 #[cfg(test)]

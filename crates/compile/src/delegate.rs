@@ -5,12 +5,12 @@ mod merge;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_api::networking::HttpRoute;
+use portcullis_api::networking::{Delegate, HttpRoute};
 use portcullis_api::{Kind, VirtualService};
 
 use crate::diagnostic::{Code, Diagnostics, Subject};
 use crate::names::{gateway_reference, visibility};
-use crate::objects::Objects;
+use crate::objects::{Key, Objects};
 
 /// One http rule as it takes effect.
 #[derive(Debug)]
@@ -87,21 +87,28 @@ pub(crate) fn check(delegate: &VirtualService, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// The VirtualServices that rules of `root` delegate to, whether they are there or not.
+pub(crate) fn targets(root: &VirtualService) -> impl Iterator<Item = Key> {
+    root.spec.http.iter().filter_map(|rule| Some(target(rule.delegate.as_ref()?, root)))
+}
+
+fn target(named: &Delegate, root: &VirtualService) -> Key {
+    let namespace = named.namespace.clone().filter(|namespace| !namespace.is_empty());
+    (namespace.unwrap_or_else(|| root.meta.namespace.clone()), named.name.clone().unwrap_or_default())
+}
+
 fn delegate_of<'a>(
     root: &VirtualService,
     index: usize,
     objects: &'a Objects,
     default_export: &[String],
 ) -> Result<&'a VirtualService, String> {
-    let reference = root.spec.http[index].delegate.clone().unwrap_or_default();
     let own = &root.meta.namespace;
-    let namespace = reference.namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| own.clone());
-    let name = reference.name.unwrap_or_default();
+    let key = root.spec.http[index].delegate.as_ref().map(|named| target(named, root)).unwrap_or_default();
     let http = &root.spec.http[index];
     if !http.route.is_empty() || http.redirect.is_some() {
         return Err("a rule with a delegate may have neither route nor redirect".to_owned());
     }
-    let key = (namespace, name);
     let Some(delegate) = objects.virtual_services.get(&key) else {
         return Err(format!("VirtualService {}/{} does not exist", key.0, key.1));
     };

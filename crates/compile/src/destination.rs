@@ -8,16 +8,16 @@ use crate::clusters::Clusters;
 use crate::diagnostic::{Code, Reporter};
 
 /// Finds the clusters of destinations written in one VirtualService, for one declared port.
-pub(crate) struct Lookup<'l, 'n, 'a> {
+pub(crate) struct Lookup<'l, 'n> {
     /// Completes short names.
     pub(crate) namespace: &'n str,
     /// Stands in for a port that is left out and that the service does not settle.
     pub(crate) port: u16,
     /// Every cluster.
-    pub(crate) clusters: &'l Clusters<'a>,
+    pub(crate) clusters: &'l Clusters,
 }
 
-impl Lookup<'_, '_, '_> {
+impl Lookup<'_, '_> {
     /// The cluster of a destination. An unknown one is reported, with what follows from it; `None` when the
     /// destination itself cannot be read.
     pub(crate) fn target(

@@ -263,12 +263,25 @@ impl<'a> Subject<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
     found: Vec<Diagnostic>,
+    ignored: bool,
 }
 
 impl Diagnostics {
+    /// Collects nothing: for what is compiled to be served, and judged another time.
+    pub(crate) fn ignored() -> Self {
+        Self { found: Vec::new(), ignored: true }
+    }
+
+    /// Whether nothing is collected, so that what only finds findings need not be done.
+    pub(crate) fn are_ignored(&self) -> bool {
+        self.ignored
+    }
+
     /// Adds a diagnostic.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        self.found.push(diagnostic);
+        if !self.ignored {
+            self.found.push(diagnostic);
+        }
     }
 
     /// Adds a diagnostic about `subject`, with the severity of its code.
@@ -280,6 +293,9 @@ impl Diagnostics {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
+        if self.ignored {
+            return;
+        }
         self.push(Diagnostic {
             severity: code.severity(),
             code,

@@ -164,6 +164,16 @@ impl TlsEnvironment {
     }
 }
 
+impl TlsEnvironment {
+    /// Whether `other` is made of the same objects.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.provider, &other.provider)
+            && Arc::ptr_eq(&self.roots, &other.roots)
+            && std::ptr::addr_eq(Arc::as_ptr(&self.ticketer), Arc::as_ptr(&other.ticketer))
+            && std::ptr::addr_eq(Arc::as_ptr(&self.session_store), Arc::as_ptr(&other.session_store))
+    }
+}
+
 /// Seals nothing.
 #[derive(Debug)]
 struct NoTickets;

@@ -36,13 +36,13 @@ pub(crate) struct Scope<'a> {
 }
 
 /// What making routes needs beside the rules.
-pub(crate) struct Maker<'m, 'a> {
+pub(crate) struct Maker<'m> {
     /// The gateway itself, for `sourceLabels` and `sourceNamespace`.
     pub(crate) workload: &'m GatewayWorkload,
     /// The mesh's retry policy, where a rule has none.
     pub(crate) mesh_retry: Option<&'m HttpRetry>,
     /// Where destinations lead.
-    pub(crate) clusters: &'m Clusters<'a>,
+    pub(crate) clusters: &'m Clusters,
     /// Where problems go.
     pub(crate) diagnostics: &'m mut Diagnostics,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Made {
     pub(crate) left_out: Vec<(Origin, WhyLeftOut)>,
 }
 
-impl Maker<'_, '_> {
+impl Maker<'_> {
     /// The routes of one VirtualService for one Gateway, in order, up to the first that takes everything.
     pub(crate) fn routes(&mut self, bound: &Bound<'_>, scope: &Scope<'_>) -> Made {
         let mut made = Made::default();
@@ -123,7 +123,7 @@ impl Maker<'_, '_> {
             action::check_one(http, &mut reporter)?;
         }
         let (request_headers, response_headers) =
-            headers::operations(http.headers.as_ref(), &mut reporter.at("headers"))?;
+            headers::operations(http.headers.as_deref(), &mut reporter.at("headers"))?;
         let cors = match &http.cors_policy {
             Some(policy) => Some(Arc::new(cors::policy(policy, &mut reporter.at("corsPolicy"))?)),
             None => None,

@@ -10,6 +10,7 @@ mod binding;
 mod cert_manager;
 mod certificates;
 mod clusters;
+mod compiler;
 mod conflicts;
 mod credentials;
 mod delegate;
@@ -42,6 +43,7 @@ use portcullis_snapshot::Snapshot;
 
 pub use admission::admission;
 pub use cert_manager::{CertificateRules, Certificates, WantedCertificate, certificates};
+pub use compiler::{Built, Compiler, Work};
 pub use conflicts::{Shadowed, shadowed};
 pub use credentials::cache::TlsCache;
 pub use diagnostic::{Code, Diagnostic};
@@ -57,8 +59,7 @@ pub use unhonoured::not_honoured;
 use crate::binding::Bindings;
 use crate::clusters::Clusters;
 use crate::diagnostic::Diagnostics;
-use crate::listeners::Builder;
-use crate::services::Services;
+use crate::services::{Hosts, Services};
 
 /// What a compilation yields.
 #[derive(Debug)]
@@ -80,19 +81,12 @@ pub fn compile(objects: &Objects, environment: &Environment) -> Compiled {
     objects.report_duplicates(&mut diagnostics);
     unhonoured::report(objects, &mut diagnostics);
     unhonoured::report_kinds(objects, &mut diagnostics);
-    let services = Services::build(objects, environment, &mut diagnostics);
-    let clusters = Clusters::build(objects, environment, &services, &mut diagnostics);
-    let wanted_names = clusters.wanted_names().clone();
+    let services = Services::build(objects, environment, Hosts::All, &mut diagnostics);
+    let clusters = Clusters::build(objects, environment, &services, None, &mut diagnostics);
     let ports = gateway::merge(objects, environment, &mut diagnostics);
     let bindings = Bindings::new(objects, environment, &mut diagnostics);
-    let mut builder = Builder {
-        objects,
-        environment,
-        bindings: &bindings,
-        clusters: &clusters,
-        diagnostics: &mut diagnostics,
-    };
-    let listeners = builder.listeners(&ports);
+    let (listeners, _) =
+        listeners::listeners(&ports, objects, environment, &bindings, &clusters, &mut diagnostics);
     let settings = settings::settings(objects, &mut diagnostics);
     let scene = conflicts::Scene {
         objects,
@@ -105,7 +99,10 @@ pub fn compile(objects: &Objects, environment: &Environment) -> Compiled {
     };
     conflicts::report(&scene, &mut diagnostics);
     analysis::report(&scene, &mut diagnostics);
-    let snapshot = Snapshot { generation: 0, listeners, clusters: clusters.into_vec(), settings };
-    let dns_refresh_rate = settings::dns_refresh_rate(objects);
-    Compiled { snapshot, diagnostics: diagnostics.into_sorted(), wanted_names, dns_refresh_rate }
+    Compiled {
+        snapshot: Snapshot { generation: 0, listeners, clusters: clusters.served().clone(), settings },
+        diagnostics: diagnostics.into_sorted(),
+        wanted_names: clusters.wanted_names(),
+        dns_refresh_rate: settings::dns_refresh_rate(objects),
+    }
 }

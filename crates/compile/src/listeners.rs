@@ -1,11 +1,11 @@
 //! Merged ports as listeners with their filter chains (routing reference §1.5, §1.6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_api::networking::HttpRetry;
 use portcullis_snapshot::listener::{ChainService, ChainTls, HeaderDemand, ListenerKey, ProxyProtocol};
-use portcullis_snapshot::{FilterChain, Listener, RouteTable};
+use portcullis_snapshot::{FilterChain, Listener};
 
 use crate::binding::Bindings;
 use crate::clusters::Clusters;
@@ -14,45 +14,77 @@ use crate::diagnostic::{Code, Diagnostics, Reporter};
 use crate::environment::{Environment, ProxyProtocolMode};
 use crate::gateway::{MergedPort, Role, Server};
 use crate::http_route::Maker;
-use crate::objects::Objects;
-use crate::route_table::route_table;
+use crate::objects::{Key, Objects};
+use crate::route_table::{Parts, route_table};
 use crate::settings;
 use crate::sni::Chains;
 use crate::tcp_route::TcpMaker;
 
+/// The listeners, sorted by key, and what led to them. A port without any chain stays closed.
+pub(crate) fn listeners<'a>(
+    ports: &BTreeMap<ListenerKey, MergedPort<'a>>,
+    objects: &'a Objects,
+    environment: &Environment,
+    bindings: &Bindings<'a>,
+    clusters: &Clusters,
+    diagnostics: &mut Diagnostics,
+) -> (Vec<Arc<Listener>>, Traces) {
+    let traces = Traces::default();
+    let mut builder = Builder { objects, environment, bindings, clusters, diagnostics, traces };
+    let listeners = ports.iter().filter_map(|(key, port)| builder.listener(key, port)).collect();
+    (listeners, builder.traces)
+}
+
+/// What a compilation leaves for the next one to tell which parts of its listeners it can take over.
+#[derive(Debug, Default)]
+pub(crate) struct Traces {
+    /// Every route table.
+    pub(crate) tables: BTreeMap<TableKey, TableTrace>,
+    /// The hosts that destinations of `tcp` and `tls` rules name.
+    pub(crate) asked_by_bytes: BTreeSet<Arc<str>>,
+}
+
+/// Which route table: that of a listener's servers without TLS, or of one server with it, by Gateway and position.
+pub(crate) type TableKey = (ListenerKey, Option<(Key, usize)>);
+
+/// A route table in use.
+#[derive(Debug)]
+pub(crate) struct TableTrace {
+    /// The chain that it is in.
+    pub(crate) chain: Arc<FilterChain>,
+    /// What its VirtualServices take part with.
+    pub(crate) parts: Parts,
+}
+
 /// Turns merged ports into listeners.
-pub(crate) struct Builder<'b, 'a> {
-    pub(crate) objects: &'a Objects,
-    pub(crate) environment: &'b Environment,
-    pub(crate) bindings: &'b Bindings<'a>,
-    pub(crate) clusters: &'b Clusters<'a>,
-    pub(crate) diagnostics: &'b mut Diagnostics,
+struct Builder<'b, 'a> {
+    objects: &'a Objects,
+    environment: &'b Environment,
+    bindings: &'b Bindings<'a>,
+    clusters: &'b Clusters,
+    diagnostics: &'b mut Diagnostics,
+    traces: Traces,
 }
 
 impl<'a> Builder<'_, 'a> {
-    /// The listeners, sorted by key. A port without any chain stays closed.
-    pub(crate) fn listeners(&mut self, ports: &BTreeMap<ListenerKey, MergedPort<'a>>) -> Vec<Arc<Listener>> {
-        let mut listeners = Vec::with_capacity(ports.len());
-        for (key, port) in ports {
-            let mut chains = Chains::default();
-            for server in &port.tls {
-                self.add_tls(server, &mut chains);
-            }
-            let plain = self.plain(key, &port.plain).or(chains.plain);
-            if plain.is_none() && !chains.present {
-                continue;
-            }
-            let address = key.bind.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
-            listeners.push(Arc::new(Listener {
-                bind: key.bind,
-                port: key.port,
-                name: format!("{address}_{}", key.port).into(),
-                plain,
-                tls: chains.tls,
-                proxy_protocol: self.proxy_protocol(port),
-            }));
+    fn listener(&mut self, key: &ListenerKey, port: &MergedPort<'a>) -> Option<Arc<Listener>> {
+        let mut chains = Chains::default();
+        for server in &port.tls {
+            self.add_tls(server, &mut chains);
         }
-        listeners
+        let plain = self.plain(key, &port.plain).or(chains.plain);
+        if plain.is_none() && !chains.present {
+            return None;
+        }
+        let address = key.bind.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
+        Some(Arc::new(Listener {
+            bind: key.bind,
+            port: key.port,
+            name: format!("{address}_{}", key.port).into(),
+            plain,
+            tls: chains.tls,
+            proxy_protocol: self.proxy_protocol(port),
+        }))
     }
 
     /// What is done about PROXY protocol headers on a port.
@@ -70,36 +102,33 @@ impl<'a> Builder<'_, 'a> {
     /// The chain of the servers without TLS: any number of HTTP ones, or one TCP server.
     fn plain(&mut self, key: &ListenerKey, servers: &[Server<'a>]) -> Option<Arc<FilterChain>> {
         let first = servers.first()?;
-        let service = match first.role {
-            Role::Http => {
-                let servers: Vec<&Server<'a>> = servers.iter().collect();
-                self.report_idle_grpc_web(&servers);
-                ChainService::Http(Arc::new(self.table(format!("http.{}", key.port), &servers)))
-            }
-            _ => self.tcp(first)?,
-        };
-        Some(Arc::new(chain(first, ChainTls::None, service)))
+        if first.role != Role::Http {
+            let service = self.tcp(first)?;
+            return Some(Arc::new(chain(first, ChainTls::None, service)));
+        }
+        let servers: Vec<&Server<'a>> = servers.iter().collect();
+        self.report_idle_grpc_web(&servers);
+        Some(self.http((*key, None), format!("http.{}", key.port), &servers, ChainTls::None))
     }
 
     fn add_tls(&mut self, server: &Server<'a>, chains: &mut Chains) {
-        let service = match server.role {
+        let chain = match server.role {
             Role::Https => {
                 let (namespace, name) = &server.key;
                 let table = format!("https.{}.{}.{name}.{namespace}", server.declared, server.spec.port.name);
-                Some(ChainService::Http(Arc::new(self.table(table, &[server]))))
+                let tls = self.server_tls(server);
+                self.http(table_key(server), table, &[server], tls)
             }
-            Role::TlsTcp => self.tcp(server),
-            Role::Passthrough => {
-                self.add_passthrough(server, chains);
-                None
+            Role::TlsTcp => {
+                let Some(service) = self.tcp(server) else { return };
+                if looks_like_postgresql(server) {
+                    self.report_channel_binding(server);
+                }
+                Arc::new(chain(server, self.server_tls(server), service))
             }
-            Role::Http | Role::Tcp => None,
+            Role::Passthrough => return self.add_passthrough(server, chains),
+            Role::Http | Role::Tcp => return,
         };
-        let Some(service) = service else { return };
-        if server.role == Role::TlsTcp && looks_like_postgresql(server) {
-            self.report_channel_binding(server);
-        }
-        let chain = Arc::new(chain(server, self.server_tls(server), service));
         for name in server.server_names() {
             let mut reporter = Reporter::new(self.diagnostics, server.subject(), server.field("hosts"));
             chains.add(name, &chain, &mut reporter);
@@ -108,6 +137,7 @@ impl<'a> Builder<'_, 'a> {
 
     fn add_passthrough(&mut self, server: &Server<'a>, chains: &mut Chains) {
         let routes = self.tcp_maker().tls(server);
+        self.traces.asked_by_bytes.extend(self.clusters.take_asked());
         if routes.is_empty() {
             self.report_without_route(server, "tls");
         }
@@ -136,21 +166,26 @@ impl<'a> Builder<'_, 'a> {
         }
     }
 
-    fn table(&mut self, name: String, servers: &[&Server<'a>]) -> RouteTable {
-        let mesh = settings::mesh(self.objects);
-        let mesh_retry: Option<&HttpRetry> =
-            mesh.and_then(|mesh| mesh.spec.default_http_retry_policy.as_ref());
-        let mut maker = Maker {
-            workload: &self.environment.workload,
-            mesh_retry,
-            clusters: self.clusters,
-            diagnostics: self.diagnostics,
-        };
-        route_table(name, servers, self.bindings, &mut maker)
+    /// The chain of servers that share a route table.
+    fn http(
+        &mut self,
+        key: TableKey,
+        name: String,
+        servers: &[&Server<'a>],
+        tls: ChainTls,
+    ) -> Arc<FilterChain> {
+        let mut maker = maker(self.objects, self.environment, self.clusters, self.diagnostics);
+        let (table, parts) = route_table(name, servers, self.bindings, &mut maker);
+        let service = ChainService::Http(Arc::new(table));
+        let chain = Arc::new(chain(servers[0], tls, service));
+        self.traces.tables.insert(key, TableTrace { chain: Arc::clone(&chain), parts });
+        chain
     }
 
     fn tcp(&mut self, server: &Server<'a>) -> Option<ChainService> {
-        match self.tcp_maker().tcp(server) {
+        let route = self.tcp_maker().tcp(server);
+        self.traces.asked_by_bytes.extend(self.clusters.take_asked());
+        match route {
             Some(route) => Some(ChainService::Tcp(Arc::new(route))),
             None => {
                 self.report_without_route(server, "tcp");
@@ -215,6 +250,23 @@ impl<'a> Builder<'_, 'a> {
             format!("bind a VirtualService with a {kind} rule to the Gateway"),
         );
     }
+}
+
+/// What makes routes for any table.
+pub(crate) fn maker<'m>(
+    objects: &'m Objects,
+    environment: &'m Environment,
+    clusters: &'m Clusters,
+    diagnostics: &'m mut Diagnostics,
+) -> Maker<'m> {
+    let mesh_retry: Option<&HttpRetry> =
+        settings::mesh(objects).and_then(|mesh| mesh.spec.default_http_retry_policy.as_ref());
+    Maker { workload: &environment.workload, mesh_retry, clusters, diagnostics }
+}
+
+/// The table of a server with TLS.
+pub(crate) fn table_key(server: &Server<'_>) -> TableKey {
+    (server.listener, Some((server.key.clone(), server.index)))
 }
 
 /// Nothing declares the protocol inside TLS; port and name are what people have.

@@ -12,10 +12,19 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 /// Namespace and name.
 pub(crate) type Key = (String, String);
-/// The objects of one kind, sorted.
-pub(crate) type Table<T> = BTreeMap<Key, Arc<T>>;
+/// The objects of one kind, sorted. Clones share it until one of them changes.
+pub(crate) type Table<T> = Arc<BTreeMap<Key, Arc<T>>>;
 
-/// Every object the gateway knows, each kind sorted by namespace and name. Cloning shares the objects.
+/// The objects of a kind in one namespace.
+pub(crate) fn in_namespace<'t, T>(
+    table: &'t Table<T>,
+    namespace: &'t str,
+) -> impl Iterator<Item = &'t Arc<T>> {
+    let from = table.range((namespace.to_owned(), String::new())..);
+    from.take_while(move |((held, _), _)| held == namespace).map(|(_, object)| object)
+}
+
+/// Every object the gateway knows, each kind sorted by namespace and name. Cloning is cheap.
 ///
 /// Of two objects with one kind, namespace and name the one that is read last stays, in the order of source
 /// and document: what `kubectl apply` of the same files would leave behind. The other one is reported.
@@ -50,7 +59,10 @@ struct Replaced {
 /// Runs one expression on the table of a kind; `[mut]` for one that changes it.
 macro_rules! on_table {
     (borrow: [], $table:ident, $place:expr => $body:expr) => {{ let $table = &$place; $body }};
-    (borrow: [mut], $table:ident, $place:expr => $body:expr) => {{ let $table = &mut $place; $body }};
+    (borrow: [mut], $table:ident, $place:expr => $body:expr) => {{
+        let $table = Arc::make_mut(&mut $place);
+        $body
+    }};
     (each: $objects:expr, $mut:tt, $kind:expr, $table:ident => $body:expr; $($name:ident $field:ident),*) => {
         match $kind {
             $(Kind::$name => on_table!(borrow: $mut, $table, $objects.$field => $body),)*
@@ -104,15 +116,31 @@ impl Objects {
     /// something else than before.
     pub fn update(&mut self, object: Object) -> bool {
         on_object!(self, object, (table, object, _kind) => {
-            let key = (object.meta().namespace.clone(), object.meta().name.clone());
+            let key = key(&*object);
             match table.get(&key) {
                 Some(held) if *held == object => false,
                 _ => {
-                    table.insert(key, object);
+                    Arc::make_mut(table).insert(key, object);
                     true
                 }
             }
         })
+    }
+
+    /// Takes this very object away, if it is held and not another one of its kind and name.
+    pub fn withdraw(&mut self, object: &Object) {
+        on_object!(self, object, (table, object, _kind) => {
+            let key = key(&**object);
+            if table.get(&key).is_some_and(|held| Arc::ptr_eq(held, object)) {
+                Arc::make_mut(table).remove(&key);
+            }
+        });
+    }
+
+    /// Whether any object was given twice: then more is known than the tables show.
+    #[must_use]
+    pub fn has_duplicates(&self) -> bool {
+        !self.replaced.is_empty()
     }
 
     /// A Pod.
@@ -124,7 +152,8 @@ impl Objects {
     /// Takes an object away; tells whether it was there.
     pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> bool {
         let key = (namespace.to_owned(), name.to_owned());
-        on_table!(self, [mut], kind, table => table.remove(&key).is_some())
+        let held = on_table!(self, [], kind, table => table.contains_key(&key));
+        held && on_table!(self, [mut], kind, table => table.remove(&key).is_some())
     }
 
     /// The objects of a kind: namespaces and names, sorted.
@@ -138,7 +167,7 @@ impl Objects {
     /// Whether there is one object and no more, of whatever kind, read or not.
     #[must_use]
     pub fn is_one(&self) -> bool {
-        self.len() + self.unread.values().map(BTreeMap::len).sum::<usize>() == 1
+        self.len() + self.unread.values().map(|table| table.len()).sum::<usize>() == 1
     }
 
     /// Number of objects held.
@@ -227,8 +256,13 @@ impl Identified for Unsupported {
     }
 }
 
+fn key<T: Identified>(object: &T) -> Key {
+    (object.meta().namespace.clone(), object.meta().name.clone())
+}
+
 fn put<T: Identified>(table: &mut Table<T>, object: Arc<T>, kind: &str) -> Option<Replaced> {
-    let key = (object.meta().namespace.clone(), object.meta().name.clone());
+    let table = Arc::make_mut(table);
+    let key = key(&*object);
     let Some(held) = table.get(&key) else {
         table.insert(key, object);
         return None;

@@ -6,7 +6,7 @@ use portcullis_api::Service;
 use portcullis_api::wire::IntOrString;
 
 use crate::environment::Environment;
-use crate::objects::Objects;
+use crate::objects::{Objects, in_namespace};
 
 /// Label that switches the translation off for a Service.
 const DISABLE_TRANSLATION: &str = "experimental.istio.io/disable-gateway-port-translation";
@@ -31,6 +31,11 @@ impl<'a> Ports<'a> {
         }
     }
 
+    /// The mapping as far as it comes from Services.
+    pub(crate) fn of_workload(objects: &Objects, environment: &Environment) -> Option<BTreeMap<u16, u16>> {
+        environment.ports.is_none().then(|| of_services(objects, environment))
+    }
+
     /// The port to bind; `None` when there is none such.
     pub(crate) fn bound(&self, declared: u16) -> Option<u16> {
         match self {
@@ -51,11 +56,8 @@ impl<'a> Ports<'a> {
 
 fn of_services(objects: &Objects, environment: &Environment) -> BTreeMap<u16, u16> {
     let workload = &environment.workload;
-    let mut services: Vec<&Service> = objects
-        .services
-        .values()
+    let mut services: Vec<&Service> = in_namespace(&objects.services, &workload.namespace)
         .map(|service| &**service)
-        .filter(|service| service.meta.namespace == workload.namespace)
         .filter(|service| !service.spec.selector.is_empty())
         .filter(|service| {
             service.spec.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
@@ -95,9 +97,8 @@ fn target_of(
 
 fn named_target(service: &Service, port: Option<&str>, objects: &Objects) -> Option<u16> {
     let meta = &service.meta;
-    let slices = objects.endpoint_slices.values().filter(|slice| {
-        slice.meta.namespace == meta.namespace && slice.meta.labels.get(SLICE_SERVICE) == Some(&meta.name)
-    });
+    let slices = in_namespace(&objects.endpoint_slices, &meta.namespace)
+        .filter(|slice| slice.meta.labels.get(SLICE_SERVICE) == Some(&meta.name));
     let mut ports = slices.flat_map(|slice| &slice.spec.ports);
     let found =
         ports.find(|candidate| candidate.name.as_deref().unwrap_or_default() == port.unwrap_or_default())?;

@@ -1,15 +1,17 @@
 //! Route tables: the virtual hosts behind one filter chain, merged over servers and VirtualServices
 //! (routing reference §2.1).
+//!
+//! What a virtual host is depends on the servers of its table and on the VirtualServices that have its name, and on
+//! nothing else. So a table can be evaluated for some of its hosts alone, with the VirtualServices that have them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use portcullis_api::networking::HttpMatchRequest;
-use portcullis_snapshot::host::HostIndex;
 use portcullis_snapshot::route::{LeftOut, Origin, WhyLeftOut};
-use portcullis_snapshot::{Route, RouteTable, VirtualHost};
+use portcullis_snapshot::{FastSet, Route, RouteTable, VirtualHost};
 
-use crate::binding::Bindings;
+use crate::binding::{Bindings, Bound};
 use crate::diagnostic::Code;
 use crate::gateway::{Role, Server};
 use crate::http_route::{Made, Maker, Scope, is_catch_all};
@@ -32,142 +34,224 @@ impl Draft {
     }
 
     /// Catch-all routes go to the end, the order being kept otherwise.
-    fn finish(mut self, host: &str) -> VirtualHost {
+    fn finish(mut self, host: &str) -> Arc<VirtualHost> {
         self.routes.sort_by_key(is_catch_all);
-        VirtualHost::new(format!("{host}:{}", self.port), self.require_tls, self.routes)
+        self.routes.shrink_to_fit();
+        Arc::new(VirtualHost::new(format!("{host}:{}", self.port), self.require_tls, self.routes))
     }
 }
 
-/// The table called `name` for servers that share it, in order of age.
+/// What a table takes from one VirtualService, for those who have to know which of the two changes with the other.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    /// The names it has in the table, in lower case, with or without routes.
+    pub(crate) hosts: Box<[Arc<str>]>,
+    /// The hosts its destinations name.
+    pub(crate) asked: Box<[Arc<str>]>,
+    /// Its entries without a route, by Gateway.
+    left_out: Vec<(Key, NotServed)>,
+}
+
+/// The parts of a table, by VirtualService.
+pub(crate) type Parts = BTreeMap<Key, Part>;
+
+/// Entries of one VirtualService, and the hosts they would have served.
+type NotServed = (Vec<(Origin, WhyLeftOut)>, BTreeSet<String>);
+
+/// Which virtual hosts of a table are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'w> {
+    /// Every one.
+    All,
+    /// Those of these names, in lower case.
+    These(&'w FastSet<Arc<str>>),
+}
+
+impl Wanted<'_> {
+    fn contain(self, host: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(hosts) => hosts.contains(host),
+        }
+    }
+}
+
+/// The virtual hosts made, and what each VirtualService took part with.
+pub(crate) struct Evaluated {
+    pub(crate) hosts: Vec<(String, Arc<VirtualHost>)>,
+    pub(crate) parts: Parts,
+}
+
+/// The table called `name` for servers that share it, in order of age, and its parts.
 pub(crate) fn route_table(
     name: String,
     servers: &[&Server<'_>],
     bindings: &Bindings<'_>,
-    maker: &mut Maker<'_, '_>,
-) -> RouteTable {
-    let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
-    // A VirtualService is evaluated once for each Gateway: with the port of the first server that fits and at
-    // which it has a route at all.
-    let mut made: HashMap<(Key, usize), Made> = HashMap::new();
-    let mut left_out = LeftOuts::default();
+    maker: &mut Maker<'_>,
+) -> (RouteTable, Parts) {
+    let Evaluated { hosts, parts } = evaluate(servers, bindings, Wanted::All, maker);
+    // The first server of a port decides for all of them (Istio's `buildGatewayConnectionManager`).
+    let grpc_web = servers.first().is_some_and(|server| server.is_grpc_web());
+    let mut table = RouteTable { name: name.into(), grpc_web, ..RouteTable::default() };
+    table.hosts.reserve(hosts.len());
+    for (host, done) in hosts {
+        table.hosts.set(&host, done);
+    }
+    table.left_out = left_out(&parts);
+    (table, parts)
+}
+
+/// The hosts of `server` that a VirtualService has, in lower case.
+pub(crate) fn hosts_at(server: &Server<'_>, bound: &Bound<'_>) -> impl Iterator<Item = String> {
+    let hosts = server.hosts.intersection(&bound.hosts, bound.namespace());
+    hosts.into_iter().map(|host| host.to_ascii_lowercase())
+}
+
+/// Makes the `wanted` virtual hosts out of `bindings`, which need not hold other VirtualServices than theirs.
+pub(crate) fn evaluate(
+    servers: &[&Server<'_>],
+    bindings: &Bindings<'_>,
+    wanted: Wanted<'_>,
+    maker: &mut Maker<'_>,
+) -> Evaluated {
+    let mut evaluation = Evaluation { bindings, wanted, drafts: BTreeMap::new(), seen: HashMap::new() };
     for server in servers {
         for (position, bound) in bindings.of_gateway(&server.key) {
-            let hosts = server.hosts.intersection(&bound.hosts, bound.namespace());
-            if hosts.is_empty() {
-                continue;
-            }
-            let key = (server.key.clone(), position);
-            let made = made.entry(key.clone()).or_default();
-            if made.routes.is_empty() {
-                let tls = server.spec.tls.is_some();
-                *made = maker.routes(bound, &Scope { gateway: &server.key, port: server.declared, tls });
-                left_out.replace(&key, std::mem::take(&mut made.left_out));
-            }
-            left_out.add(&key, &hosts);
-            let routes = &made.routes;
-            if routes.is_empty() {
-                continue;
-            }
-            for host in hosts {
-                let draft =
-                    drafts.entry(host.to_ascii_lowercase()).or_insert_with(|| Draft::new(server.declared));
-                draft.require_tls |= server.redirects_to_https();
-                if draft.added.insert(key.clone()) {
-                    draft.routes.extend(routes.iter().cloned());
-                }
-            }
+            evaluation.add(server, position, bound, maker);
         }
         if server.redirects_to_https() {
-            redirect_bare_hosts(server, &mut drafts);
+            evaluation.redirect_bare_hosts(server);
         }
     }
     if servers.iter().any(|server| server.role == Role::Http) {
-        report_challenges(&drafts, bindings, maker);
+        evaluation.report_challenges(maker);
     }
-    // The first server of a port decides for all of them (Istio's `buildGatewayConnectionManager`).
-    let grpc_web = servers.first().is_some_and(|server| server.is_grpc_web());
-    let mut hosts = HostIndex::default();
-    for (host, draft) in drafts {
-        let done = Arc::new(draft.finish(&host));
-        // The keys of a map are distinct, so none is refused.
-        let _ = hosts.insert(&host, done);
-    }
-    RouteTable { name: name.into(), hosts, grpc_web, left_out: left_out.finish() }
+    evaluation.finish()
 }
 
-/// Entries without a route, by VirtualService and Gateway, with the hosts they would have served.
-#[derive(Debug, Default)]
-struct LeftOuts(BTreeMap<(Key, usize), NotServed>);
+/// The entries without a route of every part.
+pub(crate) fn left_out(parts: &Parts) -> Vec<LeftOut> {
+    let mut all: Vec<(&Key, &NotServed)> = Vec::new();
+    all.extend(parts.values().flat_map(|part| &part.left_out).map(|(gateway, entries)| (gateway, entries)));
+    // Those of one Gateway together; VirtualServices are in order already.
+    all.sort_by_key(|(gateway, _)| *gateway);
+    let mut found = Vec::new();
+    for (_, (entries, hosts)) in all {
+        let hosts: Arc<[String]> = hosts.iter().cloned().collect();
+        let entries = entries.iter().cloned();
+        found.extend(entries.map(|(origin, why)| LeftOut { origin, hosts: Arc::clone(&hosts), why }));
+    }
+    found
+}
 
-/// Entries of one VirtualService, and its hosts.
-type NotServed = (Vec<(Origin, WhyLeftOut)>, Vec<String>);
+struct Evaluation<'e, 'a> {
+    bindings: &'e Bindings<'a>,
+    wanted: Wanted<'e>,
+    drafts: BTreeMap<String, Draft>,
+    /// A VirtualService is evaluated once for each Gateway: with the port of the first server that fits and at
+    /// which it has a route at all.
+    seen: HashMap<(Key, usize), Seen>,
+}
 
-impl LeftOuts {
-    /// Takes the entries of an evaluation, in place of those of an earlier one.
-    fn replace(&mut self, key: &(Key, usize), entries: Vec<(Origin, WhyLeftOut)>) {
-        match self.0.get_mut(key) {
-            Some((held, _)) => *held = entries,
-            None if entries.is_empty() => {}
-            None => {
-                self.0.insert(key.clone(), (entries, Vec::new()));
+/// What came of a VirtualService at a Gateway.
+#[derive(Default)]
+struct Seen {
+    made: Made,
+    hosts: BTreeSet<String>,
+    asked: Vec<Arc<str>>,
+}
+
+impl Evaluation<'_, '_> {
+    fn add(&mut self, server: &Server<'_>, position: usize, bound: &Bound<'_>, maker: &mut Maker<'_>) {
+        let hosts: Vec<String> = hosts_at(server, bound).collect();
+        if hosts.is_empty() {
+            return;
+        }
+        let key = (server.key.clone(), position);
+        let seen = self.seen.entry(key.clone()).or_default();
+        if seen.made.routes.is_empty() {
+            let scope = Scope { gateway: &server.key, port: server.declared, tls: server.spec.tls.is_some() };
+            seen.made = maker.routes(bound, &scope);
+            seen.asked.extend(maker.clusters.take_asked());
+        }
+        seen.hosts.extend(hosts.iter().cloned());
+        let routes = &seen.made.routes;
+        if routes.is_empty() {
+            return;
+        }
+        for host in hosts.into_iter().filter(|host| self.wanted.contain(host)) {
+            let draft = self.drafts.entry(host).or_insert_with(|| Draft::new(server.declared));
+            draft.require_tls |= server.redirects_to_https();
+            if draft.added.insert(key.clone()) {
+                draft.routes.extend(routes.iter().cloned());
             }
         }
     }
 
-    /// The second server of a Gateway brings hosts, not entries.
-    fn add(&mut self, key: &(Key, usize), hosts: &[String]) {
-        if let Some((_, known)) = self.0.get_mut(key) {
-            known.extend(hosts.iter().map(|host| host.to_ascii_lowercase()));
-        }
-    }
-
-    fn finish(self) -> Vec<LeftOut> {
-        let mut all = Vec::new();
-        for (entries, mut hosts) in self.0.into_values() {
-            hosts.sort_unstable();
-            hosts.dedup();
-            let hosts: Arc<[String]> = hosts.into();
-            let entries = entries.into_iter();
-            all.extend(entries.map(|(origin, why)| LeftOut { origin, hosts: Arc::clone(&hosts), why }));
-        }
-        all
-    }
-}
-
-/// Reports rules for certificate challenges that a redirect to https takes first: an HTTP-01 challenge comes in
-/// plaintext (RFC 8555 §8.3).
-fn report_challenges(drafts: &BTreeMap<String, Draft>, bindings: &Bindings<'_>, maker: &mut Maker<'_, '_>) {
-    for (host, draft) in drafts.iter().filter(|(_, draft)| draft.require_tls) {
-        for bound in draft.added.iter().filter_map(|(_, position)| bindings.at(*position)) {
-            let rules = bound.resource.spec.http.iter().enumerate();
-            for (index, _) in rules.filter(|(_, rule)| rule.matches.iter().any(is_challenge)) {
-                maker.diagnostics.report(
-                    Code::ChallengeRedirected,
-                    bound.subject(),
-                    format!("spec.http[{index}].match"),
-                    format!(
-                        "httpsRedirect answers requests for {host} on port {} before this rule",
-                        draft.port
-                    ),
-                    "serve the challenge on a server without httpsRedirect, or use DNS-01",
-                );
+    /// Hosts without a VirtualService redirect as well, but for those with a namespace: Istio takes the text as it
+    /// stands, which no client sends.
+    fn redirect_bare_hosts(&mut self, server: &Server<'_>) {
+        for host in server.hosts.hosts().iter().filter(|host| host.namespace.is_none()) {
+            let name = host.host.to_ascii_lowercase();
+            if self.wanted.contain(&name) {
+                let draft = self.drafts.entry(name).or_insert_with(|| Draft::new(server.declared));
+                draft.require_tls = true;
             }
         }
     }
+
+    /// Reports rules for certificate challenges that a redirect to https takes first: an HTTP-01 challenge comes in
+    /// plaintext (RFC 8555 §8.3).
+    fn report_challenges(&self, maker: &mut Maker<'_>) {
+        for (host, draft) in self.drafts.iter().filter(|(_, draft)| draft.require_tls) {
+            for bound in draft.added.iter().filter_map(|(_, position)| self.bindings.at(*position)) {
+                let rules = bound.resource.spec.http.iter().enumerate();
+                for (index, _) in rules.filter(|(_, rule)| rule.matches.iter().any(is_challenge)) {
+                    maker.diagnostics.report(
+                        Code::ChallengeRedirected,
+                        bound.subject(),
+                        format!("spec.http[{index}].match"),
+                        format!(
+                            "httpsRedirect answers requests for {host} on port {} before this rule",
+                            draft.port
+                        ),
+                        "serve the challenge on a server without httpsRedirect, or use DNS-01",
+                    );
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Evaluated {
+        let mut parts = Parts::new();
+        for ((gateway, position), seen) in self.seen {
+            let Some(bound) = self.bindings.at(position) else { continue };
+            let part = parts.entry(bound.key()).or_default();
+            part.hosts = joined(&part.hosts, seen.hosts.iter().map(|host| Arc::from(host.as_str())));
+            part.asked = joined(&part.asked, seen.asked);
+            if !seen.made.left_out.is_empty() {
+                part.left_out.push((gateway, (seen.made.left_out, seen.hosts)));
+            }
+        }
+        let finish = |(host, draft): (String, Draft)| {
+            let done = draft.finish(&host);
+            (host, done)
+        };
+        Evaluated { hosts: self.drafts.into_iter().map(finish).collect(), parts }
+    }
+}
+
+/// Both together, sorted, each once.
+fn joined(one: &[Arc<str>], other: impl IntoIterator<Item = Arc<str>>) -> Box<[Arc<str>]> {
+    let mut all = one.to_vec();
+    all.extend(other);
+    all.sort_unstable();
+    all.dedup();
+    all.into()
 }
 
 fn is_challenge(entry: &HttpMatchRequest) -> bool {
     let uri = entry.uri.as_ref();
     let text = uri.and_then(|uri| uri.exact.as_deref().or(uri.prefix.as_deref()));
     text.is_some_and(|text| text.starts_with("/.well-known/acme-challenge"))
-}
-
-/// Hosts without a VirtualService redirect as well, but for those with a namespace: Istio takes the text as it
-/// stands, which no client sends.
-fn redirect_bare_hosts(server: &Server<'_>, drafts: &mut BTreeMap<String, Draft>) {
-    for host in server.hosts.hosts().iter().filter(|host| host.namespace.is_none()) {
-        let draft =
-            drafts.entry(host.host.to_ascii_lowercase()).or_insert_with(|| Draft::new(server.declared));
-        draft.require_tls = true;
-    }
 }

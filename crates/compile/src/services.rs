@@ -8,15 +8,16 @@ mod kubernetes;
 mod protocol;
 mod workload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use portcullis_snapshot::cluster::{self as model, Workload};
 
+pub(crate) use self::kubernetes::{host_of, service_of};
 pub(crate) use self::protocol::Protocol;
-pub(crate) use self::workload::{Labels, contains};
+pub(crate) use self::workload::{Labels, contains, pod_address};
 
 use crate::diagnostic::Diagnostics;
 use crate::environment::Environment;
@@ -28,6 +29,25 @@ use crate::settings;
 #[derive(Debug)]
 pub(crate) struct Services {
     hosts: BTreeMap<Arc<str>, Vec<Arc<Service>>>,
+}
+
+/// Which hosts are compiled: a host's services and clusters depend on no other host's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hosts<'h> {
+    /// Every one.
+    All,
+    /// These alone.
+    These(&'h HashSet<Arc<str>>),
+}
+
+impl Hosts<'_> {
+    /// Whether `host` is among them.
+    pub(crate) fn contain(self, host: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(hosts) => hosts.contains(host),
+        }
+    }
 }
 
 /// One service.
@@ -151,12 +171,17 @@ pub(crate) enum Place {
 }
 
 impl Services {
-    /// Gathers the services of all objects.
-    pub(crate) fn build(objects: &Objects, environment: &Environment, diagnostics: &mut Diagnostics) -> Self {
+    /// Gathers the services of `wanted` hosts from all objects.
+    pub(crate) fn build(
+        objects: &Objects,
+        environment: &Environment,
+        wanted: Hosts<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         let workloads = workload::Workloads::new(objects);
         let mut hosts: BTreeMap<Arc<str>, Vec<Service>> = BTreeMap::new();
-        let kubernetes = kubernetes::services(objects, environment, &workloads, diagnostics);
-        let entries = entry::services(objects, environment, &workloads);
+        let kubernetes = kubernetes::services(objects, environment, wanted, &workloads, diagnostics);
+        let entries = entry::services(objects, environment, wanted, &workloads);
         for service in kubernetes.into_iter().chain(entries) {
             let same_host = hosts.entry(Arc::clone(&service.facts.host)).or_default();
             // In one namespace the first one holds the name alone, but the endpoints of both answer.
@@ -180,6 +205,16 @@ impl Services {
         let same_host = self.hosts.get(host)?;
         let own = same_host.iter().find(|service| &*service.facts.namespace == namespace);
         own.or_else(|| same_host.first())
+    }
+
+    /// The services of each host, those that come first first.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = (&Arc<str>, &[Arc<Service>])> {
+        self.hosts.iter().map(|(host, services)| (host, services.as_slice()))
+    }
+
+    /// The services of one host.
+    pub(crate) fn of_host(&self, host: &str) -> &[Arc<Service>] {
+        self.hosts.get(host).map_or(&[], Vec::as_slice)
     }
 
     /// Every service, by host, those that come first for a host first.
@@ -221,14 +256,6 @@ impl Service {
         let expanded: Vec<String> = all.iter().filter_map(elsewhere).flatten().collect();
         all.extend(expanded);
         all.into_iter().collect()
-    }
-
-    /// The port a destination without port means: the only one, else that of the gateway's server.
-    pub(crate) fn default_port(&self, server_port: u16) -> u16 {
-        match self.ports.as_slice() {
-            [only] => only.number,
-            _ => server_port,
-        }
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct TcpMaker<'m, 'a> {
     /// Which VirtualServices reach which Gateways.
     pub(crate) bindings: &'m Bindings<'a>,
     /// Where destinations lead.
-    pub(crate) clusters: &'m Clusters<'a>,
+    pub(crate) clusters: &'m Clusters,
     /// Where problems go.
     pub(crate) diagnostics: &'m mut Diagnostics,
 }

@@ -269,7 +269,7 @@ proptest! {
         let compiled = compile(&loaded.objects.into_iter().collect(), &Environment::for_tests());
         let names: Vec<_> = compiled.snapshot.clusters.iter().map(|cluster| &cluster.name).collect();
         prop_assert!(names.is_sorted_by(|one, other| one < other));
-        for cluster in &compiled.snapshot.clusters {
+        for cluster in compiled.snapshot.clusters.iter() {
             let addresses: Vec<_> = cluster.endpoints.all.iter().map(|endpoint| &endpoint.address).collect();
             prop_assert!(addresses.is_sorted_by(|one, other| one < other));
             prop_assert!(cluster.endpoints.all.iter().all(|endpoint| endpoint.weight > 0));

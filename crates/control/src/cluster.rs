@@ -22,6 +22,11 @@ use crate::settle::{Settle, SettleTimes};
 /// has no time at all.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A burst of news that does not end is cut short after this time, ...
+const SHORTEST_BURST: Duration = Duration::from_millis(20);
+/// ... or so many times what the last compilation took, so that compiling leaves most of the time for other things.
+const PACE: u32 = 4;
+
 /// The cluster as the control thread knows it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -35,11 +40,24 @@ pub(crate) struct Cluster {
     /// Name of the gateway's own Pod.
     pod: Option<String>,
     burst: Settle,
+    longest: Duration,
     /// The number of the last news.
     news: u64,
     bulletin: signal::Sender<Bulletin>,
+    /// Generation of the last snapshot that was published, and whether its notices are still to come.
+    served: u64,
+    awaits_notices: bool,
     gauges: Arc<Gauges>,
     certificates: Option<Certificates>,
+}
+
+/// What a published state was made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edition {
+    /// The number of the last news in it.
+    news: u64,
+    /// Whether it is the cluster's own, not what an earlier process saved.
+    live: bool,
 }
 
 /// The Certificates that Gateways ask cert-manager for.
@@ -66,8 +84,11 @@ impl Cluster {
             namespace: options.namespace.clone(),
             pod: options.pod.clone(),
             burst: Settle::new(times),
+            longest: times.longest.max(SHORTEST_BURST),
             news: 0,
             bulletin,
+            served: 0,
+            awaits_notices: false,
             gauges,
             certificates: options.certificates.clone().map(|rules| Certificates {
                 rules,
@@ -104,7 +125,7 @@ impl Cluster {
         }
         if changed || whole {
             self.burst.note_whole(now);
-        } else if self.burst.due().is_none() {
+        } else if self.burst.due().is_none() && !self.awaits_notices {
             // What was published last is made of these news, too.
             self.bulletin.send_if_modified(|bulletin| {
                 bulletin.news = self.news;
@@ -117,6 +138,11 @@ impl Cluster {
     pub(crate) fn collect(&mut self, now: Instant) -> bool {
         let waited = self.patience.take_if(|until| *until <= now).is_some();
         self.burst.finish(now) || waited
+    }
+
+    /// The last compilation took so long.
+    pub(crate) fn pace(&mut self, took: Duration) {
+        self.burst.end_after((took * PACE).clamp(SHORTEST_BURST, self.longest));
     }
 
     /// When the burst is over, or the cluster has had its time.
@@ -139,18 +165,29 @@ impl Cluster {
         self.in_use().map_or_else(|| self.live.objects(), |saved| &saved.objects)
     }
 
-    /// A snapshot of all this was published, with these notices.
-    pub(crate) fn published(&self, generation: u64, notices: &Arc<[Notice]>) {
+    /// A snapshot of all this was published; what there is to say about it may come later.
+    pub(crate) fn served(&mut self, generation: u64) -> Edition {
         let saved = self.in_use();
         let (source, confirmed) = match saved {
             Some(saved) => (Source::Cache, Some(saved.confirmed)),
             None => (Source::Cluster, None),
         };
         self.gauges.set_source(source, confirmed);
+        let edition = Edition { news: self.news, live: saved.is_none() };
+        (self.served, self.awaits_notices) = (generation, true);
+        edition
+    }
+
+    /// These are the notices about a state that was published.
+    pub(crate) fn noticed(&mut self, generation: u64, edition: Edition, notices: &Arc<[Notice]>) {
+        let is_last = generation == self.served;
+        self.awaits_notices &= !is_last;
+        // What has come since without a burst has changed nothing.
+        let unchanged = is_last && self.burst.due().is_none();
         self.bulletin.send_replace(Bulletin {
             generation,
-            news: self.news,
-            live: saved.is_none(),
+            news: if unchanged { self.news } else { edition.news },
+            live: edition.live,
             notices: Arc::clone(notices),
             certificates: self.certificates.as_ref().map(|certificates| Arc::clone(&certificates.wanted)),
             standing_known: self
@@ -299,13 +336,15 @@ mod tests {
         assert!(cluster.is_whole() && cluster.objects().len() == 1, "at once");
         assert!(cluster.notices().any(|notice| notice.code == "ServedAsSaved"));
         let notices: Arc<[Notice]> = Arc::new([]);
-        cluster.published(1, &notices);
+        let edition = cluster.served(1);
+        cluster.noticed(1, edition, &notices);
         assert!(!told.borrow().live && cluster.gauges.source() == Source::Cache);
         for news in of_all(&Change::Listed(Vec::new())) {
             cluster.take(news, now);
         }
         assert!(cluster.is_whole() && cluster.objects().is_empty(), "the cluster counts");
-        cluster.published(2, &notices);
+        let edition = cluster.served(2);
+        cluster.noticed(2, edition, &notices);
         assert_eq!((told.borrow().live, told.borrow().news), (true, 2));
         assert_eq!(cluster.gauges.source(), Source::Cluster);
     }

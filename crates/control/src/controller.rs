@@ -3,7 +3,7 @@
 //! The thread waits for hints, news of the cluster, DNS answers and the clock. Nothing on this road is waited for by a request,
 //! and nothing a request does is waited for here.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -14,26 +14,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_api::Severity;
-use portcullis_compile::{Compiled, Environment, Objects, compile, referenced_files};
+use portcullis_compile::{Built, Compiler, Environment, Objects, referenced_files};
 use portcullis_snapshot::cell::Publisher;
 use tokio::sync::watch as signal;
 
 use crate::cluster::Cluster;
 use crate::file::{FileSource, Hint, Watch};
+use crate::judge::{JUDGED_AT_ONCE, Job, Judge, Verdict, judge};
 use crate::kubernetes;
-use crate::notice::{self, Notice};
+use crate::notice::Notice;
 use crate::referenced::Referenced;
 use crate::report::Bulletin;
 use crate::resolve::{Answers, Resolver};
+use crate::said::Said;
 use crate::settle::SettleTimes;
 use crate::status::{Report, Status};
 use crate::store::Store;
 
 /// Events in flight towards the control thread; hints beyond are replaced by a look at everything.
 const EVENTS: usize = 1024;
-
-/// Notices logged after one compilation; the rest is on the admin page.
-const LOGGED_AT_ONCE: usize = 100;
 
 /// The control thread waits no longer than this for an event, in case a clock misled it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -71,6 +70,7 @@ enum Event {
     Rescan,
     Cluster(kubernetes::News),
     Resolved(Answers),
+    Judged(Verdict),
     Stop,
 }
 
@@ -108,7 +108,12 @@ impl Controller {
             status: Arc::clone(&status),
             answers: Answers::default(),
             on_report: config.on_report,
-            logged: HashSet::new(),
+            events: events.clone(),
+            compiler: Compiler::default(),
+            judge: Judge::default(),
+            wanted: BTreeSet::new(),
+            asked: Vec::new(),
+            said: Said::default(),
             stale: true,
         };
         let thread =
@@ -183,8 +188,15 @@ struct Worker {
     resolver: Resolver,
     answers: Answers,
     on_report: Option<OnReport>,
-    /// Notices already logged and still true.
-    logged: HashSet<Notice>,
+    /// For those who work for this thread.
+    events: SyncSender<Event>,
+    compiler: Compiler,
+    judge: Judge,
+    /// Names that clusters need the addresses of.
+    wanted: BTreeSet<String>,
+    /// What there is to say about certificates that Gateways ask for.
+    asked: Vec<Notice>,
+    said: Said,
     /// Whether the snapshot published last is out of date.
     stale: bool,
 }
@@ -202,6 +214,7 @@ impl Worker {
                     false => self.report_waiting(),
                 }
             }
+            self.begin_judging();
             if !self.wait(events) {
                 return;
             }
@@ -210,11 +223,12 @@ impl Worker {
 
     fn collect(&mut self) {
         let before: Vec<_> = self.unreachable();
-        for update in self.files.collect(Instant::now()) {
+        let updates = self.files.collect(Instant::now());
+        for update in &updates {
             tracing::debug!(source = %update.source, change = ?update.change, "file changed");
-            self.store.apply(update);
-            self.stale = true;
         }
+        self.stale |= !updates.is_empty();
+        self.store.apply_all(updates);
         self.stale |= before != self.unreachable();
         self.stale |= self.referenced.collect(Instant::now());
         if let Some(cluster) = &mut self.cluster {
@@ -231,7 +245,7 @@ impl Worker {
             }
             let left = match self.files.due() {
                 Some(due) => {
-                    let others = self.referenced.due().into_iter();
+                    let others = self.referenced.due().into_iter().chain(self.judge.due(now));
                     let others = others.chain(self.cluster.as_ref().and_then(Cluster::due));
                     let due = others.fold(due, Instant::min);
                     due.saturating_duration_since(now).min(LONGEST_WAIT)
@@ -254,6 +268,12 @@ impl Worker {
                     self.answers = answers;
                     return true;
                 }
+                Ok(Event::Judged(verdict)) => {
+                    self.judge.finish(verdict.took, Instant::now());
+                    let report = (*self.status.report()).clone();
+                    self.take(verdict, report);
+                    return true;
+                }
                 Err(RecvTimeoutError::Timeout) => return true,
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             }
@@ -265,9 +285,8 @@ impl Worker {
         self.referenced.note(&Hint::Everything, now);
     }
 
-    /// Reads the files that `objects` name.
-    fn refer(&mut self, objects: &Objects) {
-        let named = referenced_files(objects);
+    /// Reads the files that `named` says.
+    fn refer(&mut self, named: BTreeSet<String>) {
         if !named.is_empty()
             && let Some(watch) = self.watch_named.take()
             && let Some(watch) = watch()
@@ -282,13 +301,20 @@ impl Worker {
         self.stale = false;
         let start = Instant::now();
         self.environment.now = SystemTime::now();
-        self.environment.resolved = self.answers.addresses.clone();
+        self.environment.resolved.clone_from(&self.answers.addresses);
+        if let Some(cluster) = &self.cluster {
+            // Who the gateway is in the cluster, its own Pod says.
+            cluster.describe(&mut self.environment.workload);
+        }
         let objects = self.objects();
-        self.refer(&objects);
+        self.refer(referenced_files(&objects));
         let asked = self.cluster.as_mut().map(|cluster| cluster.ask(&objects, &self.environment));
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(&objects, &self.environment)));
-        match compiled {
-            Ok(compiled) => self.publish(compiled, asked.unwrap_or_default(), start),
+        let (compiler, environment) = (&mut self.compiler, &self.environment);
+        match catch_unwind(AssertUnwindSafe(|| compiler.compile(&objects, environment))) {
+            Ok(built) => {
+                self.asked = asked.unwrap_or_default();
+                self.publish(built, objects, start);
+            }
             // The panic hook has told where; the last good snapshot goes on serving.
             Err(_) => tracing::error!("the compiler failed on this configuration: the last one stays in use"),
         }
@@ -296,63 +322,100 @@ impl Worker {
 
     /// Says what the first snapshot waits for: half of a cluster is no configuration.
     fn report_waiting(&mut self) {
-        let mut notices: Vec<Notice> = self.cluster.iter().flat_map(Cluster::notices).collect();
-        notice::sort(&mut notices);
-        self.log(&notices);
-        let before = self.status.report();
-        self.report(Report { notices: notices.into(), watches: self.watches(), ..(*before).clone() });
+        self.report(Report { watches: self.watches(), ..(*self.status.report()).clone() });
     }
 
+    fn publish(&mut self, built: Built, objects: Objects, start: Instant) {
+        let Built { snapshot, wanted_names, dns_refresh_rate, work } = built;
+        let compile_time = start.elapsed();
+        let generation = self.publisher.publish(snapshot);
+        let edition = self.cluster.as_mut().map(|cluster| {
+            cluster.pace(compile_time);
+            cluster.served(generation)
+        });
+        self.resolver.want(wanted_names.clone(), dns_refresh_rate);
+        self.wanted = wanted_names;
+        let files = self.store.files();
+        tracing::info!(generation, files, ?work, ?compile_time, "configuration published");
+        let before = self.status.report();
+        let report = Report {
+            generation,
+            published: SystemTime::now(),
+            compile_time,
+            compilations: before.compilations + 1,
+            files,
+            objects: self.counts(),
+            watches: self.watches(),
+            ..(*before).clone()
+        };
+        let is_small = objects.len() <= JUDGED_AT_ONCE;
+        let job = Job { objects, environment: self.environment.clone(), generation, edition };
+        if is_small {
+            let verdict = judge(&job);
+            // Its objects are not to be kept while they change.
+            drop(job);
+            self.take(verdict, report);
+        } else {
+            self.judge.want(job);
+            self.report(report);
+        }
+    }
+
+    /// Has findings looked for, if there is a state that waits for it.
+    fn begin_judging(&mut self) {
+        let events = self.events.clone();
+        // The judge waits for room: its verdict must not be lost, and it serves nobody else.
+        let on_verdict = Box::new(move |verdict| drop(events.send(Event::Judged(verdict))));
+        self.judge.begin(Instant::now(), on_verdict);
+    }
+
+    /// Makes known what was found, in `report` and to the cluster.
+    fn take(&mut self, verdict: Verdict, report: Report) {
+        let Verdict { generation, edition, took, .. } = verdict;
+        tracing::debug!(generation, ?took, "findings are looked for");
+        let is_known = verdict.diagnostics.is_some();
+        self.said.take(verdict);
+        self.report(report);
+        let notices = Arc::clone(&self.status.report().notices);
+        if let (Some(cluster), Some(edition), true) = (&mut self.cluster, edition, is_known) {
+            cluster.noticed(generation, edition, &notices);
+        }
+    }
+
+    /// Makes `report` known, with all there is to say now.
     fn report(&mut self, report: Report) {
+        let report = self.said.report(report, self.others());
         if let Some(on_report) = &mut self.on_report {
             on_report(&report);
         }
         self.status.set(report);
     }
 
-    fn publish(&mut self, compiled: Compiled, asked: Vec<Notice>, start: Instant) {
-        let Compiled { snapshot, diagnostics, wanted_names, dns_refresh_rate } = compiled;
-        let mut notices: Vec<Notice> = diagnostics.into_iter().map(Notice::from).collect();
-        notices.extend(asked);
-        notices.extend(self.store.notices().cloned());
-        notices.extend(self.cluster.iter().flat_map(Cluster::notices));
-        notices.extend(self.unreachable());
-        notices.extend(self.referenced.notices());
-        notices.extend(unresolved(&wanted_names, &self.answers));
-        notice::sort(&mut notices);
-        self.resolver.want(wanted_names, dns_refresh_rate);
-        let compile_time = start.elapsed();
-        let generation = self.publisher.publish(snapshot);
-        self.log(&notices);
-        let notices: Arc<[Notice]> = notices.into();
-        if let Some(cluster) = &self.cluster {
-            cluster.published(generation, &notices);
+    /// What there is to say beside what the compiler finds.
+    fn others(&self) -> Vec<Notice> {
+        let mut others: Vec<Notice> = self.store.notices().cloned().collect();
+        others.extend(self.asked.iter().cloned());
+        others.extend(self.cluster.iter().flat_map(Cluster::notices));
+        others.extend(self.unreachable());
+        others.extend(self.referenced.notices());
+        others.extend(unresolved(&self.wanted, &self.answers));
+        others
+    }
+
+    /// Everything in use, without a copy of the tables where one source has it all.
+    fn objects(&self) -> Objects {
+        match &self.cluster {
+            None => self.store.objects().clone(),
+            Some(cluster) => {
+                let mut objects = cluster.objects().clone();
+                objects.extend(self.store.all());
+                objects
+            }
         }
-        let files = self.store.files();
-        tracing::info!(generation, files, notices = notices.len(), ?compile_time, "configuration published");
-        self.report(Report {
-            generation,
-            published: SystemTime::now(),
-            compile_time,
-            compilations: self.status.report().compilations + 1,
-            files,
-            objects: self.counts(),
-            watches: self.watches(),
-            notices,
-        });
     }
 
     fn watches(&self) -> BTreeMap<&'static str, u64> {
         self.cluster.as_ref().map(Cluster::watches).unwrap_or_default()
-    }
-
-    /// Everything in use. Who the gateway is in the cluster, its own Pod says.
-    fn objects(&mut self) -> Objects {
-        let Some(cluster) = &self.cluster else { return self.store.objects() };
-        cluster.describe(&mut self.environment.workload);
-        let mut objects = cluster.objects().clone();
-        objects.extend(self.store.all());
-        objects
     }
 
     fn counts(&self) -> BTreeMap<&'static str, usize> {
@@ -369,28 +432,6 @@ impl Worker {
             Notice::about_file(Severity::Error, "UnreachablePath", name, message, "")
         };
         self.files.unreachable().map(notice).collect()
-    }
-
-    /// Logs what was not true before.
-    fn log(&mut self, notices: &[Notice]) {
-        let fresh: Vec<_> = notices.iter().filter(|notice| !self.logged.contains(*notice)).collect();
-        for notice in fresh.iter().take(LOGGED_AT_ONCE) {
-            log_one(notice);
-        }
-        if let Some(more @ 1..) = fresh.len().checked_sub(LOGGED_AT_ONCE) {
-            tracing::warn!(more, "further notices are on the admin page /diagnostics");
-        }
-        self.logged = notices.iter().cloned().collect();
-    }
-}
-
-fn log_one(notice: &Notice) {
-    let Notice { code, title, message, remedy, .. } = notice;
-    let (place, about) = (notice.place().unwrap_or_default(), notice.subject().unwrap_or_default());
-    match notice.severity {
-        Severity::Error => tracing::error!(code, title, place, about, remedy, "{message}"),
-        Severity::Warning => tracing::warn!(code, title, place, about, remedy, "{message}"),
-        Severity::Info => tracing::debug!(code, title, place, about, remedy, "{message}"),
     }
 }
 

@@ -3,8 +3,9 @@
 //! A [`Controller`] follows files and folders ([`mod@file`]), keeps the objects they hold ([`store`]), gathers bursts
 //! of changes ([`settle`]), compiles, and publishes through the one
 //! [`Publisher`](portcullis_snapshot::cell::Publisher). What it has to say stands in a [`Report`]. Names that
-//! clusters need are resolved beside it ([`resolve`]). A Kubernetes cluster is followed by watches ([`kubernetes`]), reported to
-//! by one of the replicas, and kept on disk for a start without it ([`cache`]). All of this runs on threads of its own, which no request
+//! clusters need are resolved beside it ([`resolve`]), and in large configurations findings are looked for beside it,
+//! after what they are about is served. A Kubernetes cluster is followed by watches ([`kubernetes`]), reported to by one
+//! of the replicas, and kept on disk for a start without it ([`cache`]). All of this runs on threads of its own, which no request
 //! ever waits for.
 
 pub mod cache;
@@ -12,6 +13,7 @@ pub mod certificates;
 mod cluster;
 mod controller;
 pub mod file;
+mod judge;
 pub mod kubernetes;
 mod lease;
 pub mod live;
@@ -20,6 +22,7 @@ pub mod once;
 pub mod referenced;
 mod report;
 pub mod resolve;
+mod said;
 pub mod settle;
 pub mod status;
 pub mod store;

@@ -34,9 +34,7 @@ pub struct Read {
 pub fn read(paths: &[PathBuf], texts: Vec<(&str, String)>) -> io::Result<Read> {
     let mut source = FileSource::new(paths, SettleTimes::DEFAULT)?;
     let mut store = Store::default();
-    for update in source.collect(Instant::now()) {
-        store.apply(update);
-    }
+    store.apply_all(source.collect(Instant::now()));
     if let Some((name, reason)) = source.unreachable().next() {
         return Err(io::Error::other(format!("{name}: {reason}")));
     }
@@ -44,7 +42,7 @@ pub fn read(paths: &[PathBuf], texts: Vec<(&str, String)>) -> io::Result<Read> {
         store.apply(Update { source: Arc::from(name), change: Change::Text(text) });
     }
     let notices = store.notices().cloned().collect();
-    let objects = store.objects();
+    let objects = store.objects().clone();
     let mut referenced = Referenced::new(SettleTimes::DEFAULT);
     referenced.refer(referenced_files(&objects), Instant::now());
     Ok(Read { objects, notices, files: store.files(), named: referenced.files() })

@@ -45,6 +45,11 @@ impl Settle {
         Self { times, burst: None }
     }
 
+    /// From now on bursts end this long after their first change.
+    pub fn end_after(&mut self, longest: Duration) {
+        self.times.longest = longest;
+    }
+
     /// A change was seen at `now`, and others may belong to it.
     pub fn note(&mut self, now: Instant) {
         self.note_until(now, now + self.times.quiet);
@@ -113,6 +118,15 @@ mod tests {
         settle.note(after(1));
         settle.note_whole(after(2));
         assert_eq!(settle.due(), Some(after(21)));
+    }
+
+    #[test]
+    fn a_burst_can_be_cut_shorter() {
+        let start = Instant::now();
+        let mut settle = Settle::new(TIMES);
+        settle.end_after(Duration::from_millis(30));
+        (0..20).for_each(|turn| settle.note_whole(start + Duration::from_millis(4 * turn)));
+        assert_eq!(settle.due(), Some(start + Duration::from_millis(30)));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct Report {
     pub objects: BTreeMap<&'static str, usize>,
     /// Watches of the cluster, by state; empty where none is followed.
     pub watches: BTreeMap<&'static str, u64>,
+    /// Generation of the snapshot that the compiler's findings among the notices are about: those of a large
+    /// configuration are looked for after it is served.
+    pub judged: u64,
     /// Everything there is to say, the worst first.
     pub notices: Arc<[Notice]>,
 }
@@ -37,6 +40,7 @@ impl Default for Report {
             files: 0,
             objects: BTreeMap::new(),
             watches: BTreeMap::new(),
+            judged: 0,
             notices: Arc::new([]),
         }
     }

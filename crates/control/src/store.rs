@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
-use portcullis_api::{Code, Finding, Object, ObjectRef, Severity, load};
+use portcullis_api::{Code, Finding, Kind, Loaded, Object, ObjectRef, Severity, load};
 use portcullis_compile::Objects;
 
 use crate::notice::Notice;
+
+/// So many files are parsed on several threads.
+const FILES_FOR_THREADS: usize = 256;
+
+/// Most threads that parse.
+const MAX_READERS: usize = 4;
 
 /// News from a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +50,8 @@ impl std::fmt::Debug for Change {
 #[derive(Debug, Default)]
 pub struct Store {
     sources: BTreeMap<Arc<str>, Source>,
+    /// Those of all sources together.
+    objects: Objects,
 }
 
 /// One file.
@@ -57,27 +66,58 @@ impl Store {
     /// Takes news in. A file that cannot be read or parsed keeps the objects it had last, and so does a single
     /// object that cannot be used any more; a notice says so.
     pub fn apply(&mut self, update: Update) {
+        let loaded = read(&update);
+        self.take(update, loaded);
+    }
+
+    /// Takes the news of many files in, in their order. Parsing them is shared among threads: at the start of a gateway
+    /// everybody waits for it.
+    pub fn apply_all(&mut self, updates: Vec<Update>) {
+        let loaded = read_all(&updates);
+        for (update, loaded) in updates.into_iter().zip(loaded) {
+            self.take(update, loaded);
+        }
+    }
+
+    fn take(&mut self, update: Update, loaded: Option<Loaded>) {
         let Update { source: name, change } = update;
-        match change {
-            Change::Gone => {
-                self.sources.remove(&name);
+        match (change, loaded) {
+            (Change::Gone, _) => {
+                let gone = self.sources.remove(&name).unwrap_or_default();
+                self.exchange(&gone.objects, &name);
             }
-            Change::Unreadable(reason) => {
+            (Change::Unreadable(reason), _) => {
                 let source = self.sources.entry(Arc::clone(&name)).or_default();
                 source.notices = vec![unreadable(&name, &reason, source.objects.len())];
             }
-            Change::Text(text) => {
-                let loaded = load(&name, &text);
+            (Change::Text(_), loaded) => {
+                let Loaded { objects, findings, .. } = loaded.unwrap_or_default();
                 let source = self.sources.entry(Arc::clone(&name)).or_default();
-                source.replace(&name, loaded.objects, loaded.findings);
+                let before = source.objects.clone();
+                source.replace(&name, objects, findings);
+                self.exchange(&before, &name);
             }
         }
     }
 
+    /// Puts what a source holds now in the place of what it held `before`.
+    fn exchange(&mut self, before: &[Object], name: &str) {
+        // An object that was given twice stands for another one, which comes into use when it goes.
+        if self.objects.has_duplicates() {
+            self.objects = self.all().collect();
+            return;
+        }
+        for object in before {
+            self.objects.withdraw(object);
+        }
+        let held = self.sources.get(name).map(|source| source.objects.as_slice());
+        self.objects.extend(held.unwrap_or_default().iter().cloned());
+    }
+
     /// Everything in use, ready for the compiler.
     #[must_use]
-    pub fn objects(&self) -> Objects {
-        self.all().collect()
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// Every object in use.
@@ -93,12 +133,8 @@ impl Store {
     /// How many objects of each kind are in use.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
-        let objects = self.sources.values().flat_map(|source| &source.objects);
-        for kind in objects.filter_map(Object::kind) {
-            *counts.entry(kind.name()).or_default() += 1;
-        }
-        counts
+        let counts = Kind::ALL.map(|kind| (kind.name(), self.objects.count(kind)));
+        counts.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
     /// Number of files held.
@@ -106,6 +142,37 @@ impl Store {
     pub fn files(&self) -> usize {
         self.sources.len()
     }
+}
+
+/// What the text of an update holds; `None` without one.
+fn read(update: &Update) -> Option<Loaded> {
+    match &update.change {
+        Change::Text(text) => Some(load(&update.source, text)),
+        Change::Unreadable(_) | Change::Gone => None,
+    }
+}
+
+/// The same for many, in order.
+fn read_all(updates: &[Update]) -> Vec<Option<Loaded>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_READERS);
+    if updates.len() < FILES_FOR_THREADS || threads == 1 {
+        return updates.iter().map(read).collect();
+    }
+    let share = updates.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let shares: Vec<_> = updates
+            .chunks(share)
+            .map(|part| {
+                let work = move || part.iter().map(read).collect::<Vec<_>>();
+                (part, std::thread::Builder::new().name("reader".to_owned()).spawn_scoped(scope, work).ok())
+            })
+            .collect();
+        let finish = |(part, reader): (&[Update], Option<ScopedJoinHandle<'_, Vec<_>>>)| match reader {
+            Some(reader) => reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => part.iter().map(read).collect(),
+        };
+        shares.into_iter().flat_map(finish).collect()
+    })
 }
 
 impl Source {
@@ -231,6 +298,45 @@ mod tests {
         assert_eq!(store.notices().next().map(|notice| notice.code), Some("UnreadableFile"));
         apply(&mut store, Change::Gone);
         assert_eq!((store.objects().len(), store.files(), store.notices().count()), (0, 0, 0));
+    }
+
+    #[test]
+    fn many_files_are_read_as_one_by_one() {
+        let text = |number: usize| match number % 3 {
+            0 => "kind: [\n".to_owned(),
+            _ => GOOD
+                .replace("name: a", &format!("name: a{number}"))
+                .replace("name: b", &format!("name: b{number}")),
+        };
+        let update = |number: usize| Update {
+            source: format!("{number:04}.yaml").into(),
+            change: Change::Text(text(number)),
+        };
+        let updates: Vec<Update> = (0..2 * FILES_FOR_THREADS).map(update).collect();
+        let (mut together, mut alone) = (Store::default(), Store::default());
+        together.apply_all(updates.clone());
+        updates.into_iter().for_each(|update| alone.apply(update));
+        assert_eq!(together.objects().names(Kind::Namespace), alone.objects().names(Kind::Namespace));
+        assert!(together.notices().eq(alone.notices()));
+    }
+
+    #[test]
+    fn an_object_of_two_files_goes_with_the_last_of_them() {
+        let mut store = Store::default();
+        let mut apply = |source: &str, text: Option<&str>| {
+            let change = text.map_or(Change::Gone, |text| Change::Text(text.to_owned()));
+            store.apply(Update { source: source.into(), change });
+            let names = store.objects().names(Kind::Namespace);
+            names.iter().map(|(_, name)| (*name).to_owned()).collect::<Vec<_>>()
+        };
+        let b = GOOD.rsplit("---").next();
+        assert_eq!(apply("1.yaml", Some(GOOD)), names(&["a", "b"]));
+        assert_eq!(apply("2.yaml", b), names(&["a", "b"]));
+        assert_eq!(apply("1.yaml", None), names(&["b"]));
+        assert_eq!(apply("3.yaml", b), names(&["b"]));
+        assert_eq!(apply("3.yaml", Some(GOOD)), names(&["a", "b"]));
+        assert_eq!(apply("3.yaml", None), names(&["b"]));
+        assert_eq!(apply("2.yaml", None), names(&[]));
     }
 
     #[test]

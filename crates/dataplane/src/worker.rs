@@ -205,7 +205,7 @@ impl Drop for OpenConnection {
 
 impl Pinned {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        let upstreams = RefCell::new(vec![None; snapshot.clusters.len()]);
+        let upstreams = RefCell::new(vec![None; snapshot.clusters.places()]);
         Self { snapshot, upstreams }
     }
 }

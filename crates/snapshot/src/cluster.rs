@@ -66,6 +66,25 @@ pub struct Notes {
     pub overrides_alpn: bool,
 }
 
+impl Cluster {
+    /// Whether `other` is this cluster with the same members and the same policy. TLS is the same where the finished
+    /// configuration is the same object.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { name, service, port, protocol, tls, balancer, .. } = self;
+        let Self { endpoints, pool, outlier, warmup, transport, health_check, notes, .. } = self;
+        let same_tls = match (tls, &other.tls) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same_tls
+            && (name, service, *port, *protocol) == (&other.name, &other.service, other.port, other.protocol)
+            && (*balancer, endpoints, pool) == (other.balancer, &other.endpoints, &other.pool)
+            && (outlier, warmup, transport) == (&other.outlier, &other.warmup, &other.transport)
+            && (health_check, notes) == (&other.health_check, &other.notes)
+    }
+}
+
 /// The service a cluster belongs to, as metrics name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {

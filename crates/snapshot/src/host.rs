@@ -3,17 +3,19 @@
 //! Serves virtual hosts (Host header) and filter chains (SNI) alike. Cost depends on the number of
 //! labels in the name asked for, never on the number of names held.
 
+use std::sync::Arc;
+
 use crate::FastMap;
 
 /// Longest host name looked at, in bytes (RFC 1035 §2.3.4 allows 255); longer ones only match `*`.
 pub const MAX_HOST: usize = 255;
 
-/// A map from host patterns to values.
+/// A map from host patterns to values. Cloning shares the patterns.
 #[derive(Debug, Clone)]
 pub struct HostIndex<T> {
-    exact: FastMap<Box<str>, T>,
+    exact: FastMap<Arc<str>, T>,
     /// Keyed by the suffix with its leading dot: `*.foo.com` is held as `.foo.com`.
-    wildcard: FastMap<Box<str>, T>,
+    wildcard: FastMap<Arc<str>, T>,
     any: Option<T>,
 }
 
@@ -45,6 +47,38 @@ impl<T> HostIndex<T> {
         }
         map.insert(key.into(), value);
         Ok(())
+    }
+
+    /// Makes room for so many names more.
+    pub fn reserve(&mut self, names: usize) {
+        self.exact.reserve(names);
+    }
+
+    /// Puts `value` in the place of `pattern`, whether that is held or not.
+    pub fn set(&mut self, pattern: &str, value: T) {
+        let (map, key) = match (pattern, pattern.strip_prefix('*')) {
+            ("*", _) => {
+                self.any = Some(value);
+                return;
+            }
+            (_, Some(suffix)) => (&mut self.wildcard, suffix),
+            (_, None) => (&mut self.exact, pattern),
+        };
+        match map.get_mut(key) {
+            Some(held) => *held = value,
+            None => {
+                map.insert(key.into(), value);
+            }
+        }
+    }
+
+    /// Takes `pattern` out.
+    pub fn remove(&mut self, pattern: &str) {
+        match (pattern, pattern.strip_prefix('*')) {
+            ("*", _) => self.any = None,
+            (_, Some(suffix)) => drop(self.wildcard.remove(suffix)),
+            (_, None) => drop(self.exact.remove(pattern)),
+        }
     }
 
     /// The value for `host`, which must be lower case and without a port.
@@ -104,6 +138,11 @@ impl<T> HostIndex<T> {
     /// Every value, in no order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.exact.values().chain(self.wildcard.values()).chain(&self.any)
+    }
+
+    /// Every value, to be changed, in no order.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.exact.values_mut().chain(self.wildcard.values_mut()).chain(&mut self.any)
     }
 
     /// Every pattern, in no order; a text is only made when it is reached.
@@ -176,6 +215,20 @@ mod tests {
         assert_eq!(index.insert("a.com", "other"), Err("other"));
         assert_eq!(index.find("a.com"), Some(&"a.com"));
         assert_eq!(index.find("b.com"), None);
+    }
+
+    #[test]
+    fn a_pattern_is_replaced_and_taken_out_alone() {
+        let patterns = ["a.com", "*.com", "*"];
+        for pattern in patterns {
+            let mut index = index(&patterns);
+            index.set(pattern, "new");
+            assert_eq!((index.pattern(pattern), index.len()), (Some(&"new"), 3));
+            index.remove(pattern);
+            assert_eq!((index.pattern(pattern), index.len()), (None, 2));
+            index.set(pattern, "again");
+            assert_eq!((index.pattern(pattern), index.len()), (Some(&"again"), 3));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod calendar;
 pub mod cell;
 pub mod cidr;
 pub mod cluster;
+mod clusters;
 pub mod headers;
 pub mod health_check;
 pub mod host;
@@ -25,10 +26,11 @@ pub mod text;
 pub mod tls;
 pub mod transport;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use cluster::{Cluster, ClusterId};
+pub use clusters::Clusters;
 pub use headers::Headers;
 pub use listener::{FilterChain, Listener};
 pub use route::{Route, RouteTable, VirtualHost};
@@ -40,6 +42,9 @@ pub use settings::Settings;
 /// collisions, and all that a peer can insert is its own address.
 pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
+/// The same without values.
+pub type FastSet<K> = HashSet<K, foldhash::fast::RandomState>;
+
 /// One complete, immutable state of the gateway.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -47,9 +52,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Open ports, sorted by [`Listener::key`].
     pub listeners: Vec<Arc<Listener>>,
-    /// Every cluster a route, a mirror or a TCP chain may name, indexed by [`ClusterId`] and
-    /// sorted by name.
-    pub clusters: Vec<Arc<Cluster>>,
+    /// Every cluster a route, a mirror or a TCP chain may name.
+    pub clusters: Clusters,
     /// Process-wide behaviour taken from the mesh configuration.
     pub settings: Settings,
 }
@@ -58,8 +62,7 @@ impl Snapshot {
     /// The cluster of this name, if there (still) is one.
     #[must_use]
     pub fn cluster_named(&self, name: &str) -> Option<&Arc<Cluster>> {
-        let place = self.clusters.binary_search_by(|cluster| (*cluster.name).cmp(name)).ok()?;
-        Some(&self.clusters[place])
+        self.clusters.named(name)
     }
 
     /// The listener with this identity, if the port is (still) open.
@@ -72,6 +75,6 @@ impl Snapshot {
     /// The cluster behind an identifier of this same snapshot.
     #[must_use]
     pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
-        &self.clusters[id.index()]
+        self.clusters.get(id).expect("an identifier of this snapshot has a cluster")
     }
 }

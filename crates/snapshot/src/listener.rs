@@ -12,7 +12,7 @@ use crate::route::{Origin, RouteTable};
 use crate::tls::ServerTls;
 
 /// One open port.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Listener {
     /// Address to bind; `None` = every address.
     pub bind: Option<IpAddr>,
@@ -73,7 +73,7 @@ pub struct ListenerKey {
 }
 
 /// What is done with the connections that were sorted into it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FilterChain {
     /// Name for logs: Gateway, server and port.
     pub name: Arc<str>,
@@ -88,7 +88,7 @@ pub struct FilterChain {
 }
 
 /// TLS handling of a chain.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum ChainTls {
     /// Plaintext, or TLS that is passed through untouched.
     None,
@@ -102,7 +102,7 @@ pub enum ChainTls {
 }
 
 /// Protocol carried by a chain.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum ChainService {
     /// HTTP/1.1 and HTTP/2.
     Http(Arc<RouteTable>),

@@ -17,7 +17,7 @@ use crate::matcher::{PathMatch, RequestView, RouteMatcher};
 use crate::prefix_trie::{Ordinals, PrefixTrie};
 
 /// Everything that is served behind one HTTP filter chain.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     /// `http.80`, `https.443.https-app.gw.default`.
     pub name: Arc<str>,

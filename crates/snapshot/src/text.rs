@@ -33,7 +33,7 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
             write_chain(out, snapshot, chain)?;
         }
     }
-    for cluster in &snapshot.clusters {
+    for cluster in snapshot.clusters.iter() {
         write!(out, "cluster {} {:?} {:?}", cluster.name, cluster.protocol, cluster.balancer)?;
         if let Some(tls) = &cluster.tls {
             write!(out, " tls sni {:?}", tls.sni)?;

@@ -34,9 +34,14 @@ impl Registry {
     }
 
     /// Forgets the clusters whose name `keep` does not want. Workers that still hold one go on with
-    /// it.
+    /// it. There may be many: a worker that meets a new cluster does not wait until `keep` was asked about all.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        lock(&self.clusters).retain(|name, _| keep(name));
+        let mut gone: Vec<Arc<str>> = lock(&self.clusters).keys().cloned().collect();
+        gone.retain(|name| !keep(name));
+        if !gone.is_empty() {
+            let mut clusters = lock(&self.clusters);
+            gone.iter().for_each(|name| drop(clusters.remove(name)));
+        }
     }
 
     /// Calls `see` for each cluster known, in no particular order.

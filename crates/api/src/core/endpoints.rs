@@ -32,7 +32,7 @@ pub struct Endpoint {
     /// Its host name.
     pub hostname: Option<String>,
     /// The object behind it, mostly a Pod.
-    pub target_ref: Option<ObjectReference>,
+    pub target_ref: Option<Box<ObjectReference>>,
     /// Deprecated: topology labels.
     #[serde(default)]
     pub deprecated_topology: BTreeMap<String, String>,
@@ -41,7 +41,7 @@ pub struct Endpoint {
     /// The zone it is in.
     pub zone: Option<String>,
     /// Which consumers should use it.
-    pub hints: Option<EndpointHints>,
+    pub hints: Option<Box<EndpointHints>>,
 }
 
 /// How an endpoint is. What is absent counts as true for `ready` and `serving`, as false for `terminating`.
@@ -144,5 +144,5 @@ pub struct EndpointAddress {
     /// The node it is on.
     pub node_name: Option<String>,
     /// The object behind it, mostly a Pod.
-    pub target_ref: Option<ObjectReference>,
+    pub target_ref: Option<Box<ObjectReference>>,
 }

@@ -16,11 +16,11 @@ pub struct HttpMatchRequest {
     /// The request's path, without the query.
     pub uri: Option<StringMatch>,
     /// The request's scheme.
-    pub scheme: Option<StringMatch>,
+    pub scheme: Option<Box<StringMatch>>,
     /// The request's method.
-    pub method: Option<StringMatch>,
+    pub method: Option<Box<StringMatch>>,
     /// The request's authority (Host header).
-    pub authority: Option<StringMatch>,
+    pub authority: Option<Box<StringMatch>>,
     /// Headers by lower-case name; an empty matcher asks only that the header is present. An absent header never
     /// matches.
     #[serde(default)]

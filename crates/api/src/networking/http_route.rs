@@ -10,7 +10,7 @@ use super::{
 use crate::schema::constraints;
 use crate::wire::{Duration, Percent};
 
-/// A rule for HTTP traffic.
+/// A rule for HTTP traffic. There are many, and most have few of these parts: the rarer ones stand elsewhere in memory.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRoute {
@@ -23,22 +23,22 @@ pub struct HttpRoute {
     #[serde(default)]
     pub route: Vec<HttpRouteDestination>,
     /// Answer with a redirect instead of forwarding.
-    pub redirect: Option<HttpRedirect>,
+    pub redirect: Option<Box<HttpRedirect>>,
     /// Answer with a fixed response instead of forwarding.
-    pub direct_response: Option<DirectResponse>,
+    pub direct_response: Option<Box<DirectResponse>>,
     /// Continue in another VirtualService that has no hosts of its own.
-    pub delegate: Option<Delegate>,
+    pub delegate: Option<Box<Delegate>>,
     /// Change path or authority before forwarding.
-    pub rewrite: Option<HttpRewrite>,
+    pub rewrite: Option<Box<HttpRewrite>>,
     /// The time limit for the whole answer. Absent or zero: none.
     #[schemars(transform = constraints::at_least_1ms)]
     pub timeout: Option<Duration>,
     /// When and how often to try again.
-    pub retries: Option<HttpRetry>,
+    pub retries: Option<Box<HttpRetry>>,
     /// Delays and aborts to inject.
-    pub fault: Option<HttpFaultInjection>,
+    pub fault: Option<Box<HttpFaultInjection>>,
     /// Where to send a copy of each request; the answer to the copy is thrown away.
-    pub mirror: Option<Destination>,
+    pub mirror: Option<Box<Destination>>,
     /// Several places to send copies to.
     #[serde(default)]
     pub mirrors: Vec<HttpMirrorPolicy>,
@@ -52,9 +52,9 @@ pub struct HttpRoute {
     /// The share of requests to copy to `mirror`. Absent: all.
     pub mirror_percentage: Option<Percent>,
     /// Cross-origin resource sharing.
-    pub cors_policy: Option<CorsPolicy>,
+    pub cors_policy: Option<Box<CorsPolicy>>,
     /// Headers to change, for all destinations of the rule.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 /// Another VirtualService that continues the routing.
@@ -76,5 +76,5 @@ pub struct HttpRouteDestination {
     /// Its share of the requests, relative to the rule's other weights.
     pub weight: Option<i32>,
     /// Headers to change, for this destination alone.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }

@@ -144,9 +144,9 @@ fn of_match(entry: &HttpMatchRequest, review: &mut Review<'_, '_>) {
         }
     }
     review.judge("uri", entry.uri.as_ref().map_or(Ok(()), pattern));
-    review.judge("scheme", text(entry.scheme.as_ref()));
-    review.judge("method", text(entry.method.as_ref()));
-    review.judge("authority", text(entry.authority.as_ref()));
+    review.judge("scheme", text(entry.scheme.as_deref()));
+    review.judge("method", text(entry.method.as_deref()));
+    review.judge("authority", text(entry.authority.as_deref()));
     for (name, matcher) in &entry.query_params {
         review.judge(member("queryParams", name), text(Some(matcher)));
     }

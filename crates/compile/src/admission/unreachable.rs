@@ -132,13 +132,13 @@ fn overlapping(rules: &[Vec<HttpMatchRequest>], kept: &[(usize, usize)], review:
         let entry = &rules[*rule][*at];
         let prefix = entry.uri.as_ref()?.prefix.as_deref().filter(|prefix| !prefix.is_empty())?;
         // A rule without a method is compared as if it were for GET, in both places alike.
-        let method = Some(text(entry.method.as_ref())).filter(|method| !method.is_empty());
+        let method = Some(text(entry.method.as_deref())).filter(|method| !method.is_empty());
         Some(Prefix {
             place: (*rule, *at),
             prefix,
             port: entry.port,
             method: method.unwrap_or_else(|| "exact:GET".to_owned()),
-            authority: text(entry.authority.as_ref()),
+            authority: text(entry.authority.as_deref()),
             headers: texts(&entry.headers),
             query: texts(&entry.query_params),
             without: texts(&entry.without_headers),

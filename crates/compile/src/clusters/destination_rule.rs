@@ -9,7 +9,7 @@ use portcullis_api::networking::{Subset, TrafficPolicy, WorkloadSelector};
 use crate::environment::Environment;
 use crate::names::qualified;
 use crate::objects::Objects;
-use crate::services::contains;
+use crate::services::{Hosts, contains};
 use crate::settings::{mesh, root_namespace};
 
 /// Everyone, in `exportTo`.
@@ -64,19 +64,23 @@ impl<T: ?Sized> Clone for Written<'_, T> {
 impl<T: ?Sized> Copy for Written<'_, T> {}
 
 impl<'a> DestinationRules<'a> {
-    pub(crate) fn new(objects: &'a Objects, gateway: &'a Environment) -> Self {
+    /// The rules for the services of `hosts`. A rule has no say about a host that its own does not stand for.
+    pub(crate) fn new(objects: &'a Objects, gateway: &'a Environment, hosts: Hosts<'_>) -> Self {
         let default = mesh(objects)
             .map(|mesh| mesh.spec.default_destination_rule_export_to.as_slice())
             .unwrap_or_default();
         let root = root_namespace(objects, gateway).to_owned();
         let mut all = Self { gateway, root, own: Index::default(), exported: HashMap::new() };
         for rule in in_order(objects) {
-            all.add(rule, default);
+            let host = qualified(&rule.spec.host, &rule.meta.namespace, &gateway.cluster_domain);
+            if host.starts_with('*') || hosts.contain(&host) {
+                all.add(rule, &host, default);
+            }
         }
         all
     }
 
-    fn add(&mut self, rule: &'a DestinationRule, default: &[String]) {
+    fn add(&mut self, rule: &'a DestinationRule, host: &str, default: &[String]) {
         let own_namespace = self.gateway.workload.namespace.as_str();
         let namespace = rule.meta.namespace.as_str();
         let export_to = export_to(rule);
@@ -88,13 +92,12 @@ impl<'a> DestinationRules<'a> {
             1 => export_to.contains(OWN) || export_to.contains(namespace),
             _ => false,
         };
-        let host = qualified(&rule.spec.host, namespace, &self.gateway.cluster_domain);
         let merged = MergedRule::new(rule, export_to);
         if namespace == own_namespace && for_own && (is_private || self.root != own_namespace) {
-            self.own.add(&host, merged.clone());
+            self.own.add(host, merged.clone());
         }
         if !is_private {
-            self.exported.entry(namespace).or_default().add(&host, merged);
+            self.exported.entry(namespace).or_default().add(host, merged);
         }
     }
 

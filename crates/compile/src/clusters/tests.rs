@@ -10,19 +10,19 @@ use super::*;
 use crate::testing::{environment, objects};
 
 /// Builds the clusters of `text` in `environment` and gives them to `look`.
-fn with_clusters<T>(text: &str, environment: &Environment, look: impl FnOnce(&Clusters<'_>) -> T) -> T {
+fn with_clusters<T>(text: &str, environment: &Environment, look: impl FnOnce(&Clusters) -> T) -> T {
     let objects = objects(text);
     let mut diagnostics = Diagnostics::default();
-    let services = Services::build(&objects, environment, &mut diagnostics);
-    look(&Clusters::build(&objects, environment, &services, &mut diagnostics))
+    let services = Services::build(&objects, environment, Hosts::All, &mut diagnostics);
+    look(&Clusters::build(&objects, environment, &services, None, &mut diagnostics))
 }
 
 /// Name, and addresses with weight and health, a line for each cluster.
-fn printed(clusters: &Clusters<'_>) -> String {
+fn printed(clusters: &Clusters) -> String {
     let mut out = String::new();
-    for built in &clusters.built {
-        let _ = write!(out, "{}:", built.cluster.name);
-        for endpoint in &built.cluster.endpoints.all {
+    for cluster in clusters.served.iter() {
+        let _ = write!(out, "{}:", cluster.name);
+        for endpoint in &cluster.endpoints.all {
             let weight = if endpoint.weight == 1 { String::new() } else { format!("*{}", endpoint.weight) };
             let _ = write!(out, " {}{weight}{}", endpoint.address, if endpoint.healthy { "" } else { "!" });
         }
@@ -40,8 +40,8 @@ fn check(text: &str, expected: &str) {
 #[track_caller]
 fn one(text: &str) -> Arc<Cluster> {
     with_clusters(text, &environment(), |clusters| {
-        assert_eq!(clusters.built.len(), 1, "{}", printed(clusters));
-        Arc::clone(&clusters.built[0].cluster)
+        assert_eq!(clusters.len(), 1, "{}", printed(clusters));
+        Arc::clone(clusters.served.iter().next().expect("one"))
     })
 }
 
@@ -209,7 +209,7 @@ fn service_entries_by_resolution() {
     let answers = ["10.1.0.2", "10.1.0.1"].map(|text| text.parse().expect("an address"));
     environment.resolved = BTreeMap::from([("a.example.com".to_owned(), answers.to_vec())]);
     let (found, wanted) =
-        with_clusters(ENTRIES, &environment, |clusters| (printed(clusters), clusters.wanted_names().clone()));
+        with_clusters(ENTRIES, &environment, |clusters| (printed(clusters), clusters.wanted_names()));
     let expected = "\
 outbound|80|all|a.example.com: 10.1.0.2:80 or 10.1.0.1:80
 outbound|80||a.example.com: 10.1.0.2:80 or 10.1.0.1:80
@@ -370,7 +370,7 @@ spec: {hosts: ['*.wild.ext'], resolution: STATIC, ports: [{number: 80, name: htt
     ] {
         let found = with_clusters(text, &environment(), |clusters| {
             match clusters.destination(host, "app", subset, port, 8080) {
-                Target::Cluster(id) => clusters.built[id.index()].cluster.name.to_string(),
+                Target::Cluster(id) => clusters.served.get(id).expect("it is there").name.to_string(),
                 Target::Unknown(name) => format!("? {name}"),
             }
         });
@@ -455,10 +455,11 @@ fn balancers_and_hashes() {
     ] {
         let text = with_policy("http", &format!("loadBalancer: {{{settings}}}"), "");
         with_clusters(&text, &environment(), |clusters| {
-            let built = &clusters.built[0];
-            assert_eq!(built.cluster.balancer, balancer, "{settings}");
-            assert_eq!(built.hash_with_port, hash, "{settings}");
-            assert_eq!(built.hash_without_port, hash, "{settings}");
+            let target = Target::Cluster(ClusterId(0));
+            let built = clusters.get(&target).map(|cluster| cluster.balancer);
+            assert_eq!(built, Some(balancer), "{settings}");
+            assert_eq!(clusters.hash_policies(&target, true), hash, "{settings}");
+            assert_eq!(clusters.hash_policies(&target, false), hash, "{settings}");
         });
     }
 }

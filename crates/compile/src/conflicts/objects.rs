@@ -11,7 +11,7 @@ use crate::clusters::destination_rule::DestinationRules;
 use crate::diagnostic::{Code, Diagnostics, Subject};
 use crate::names::{qualified, visibility};
 use crate::objects::Key;
-use crate::services::{Discovery, Services};
+use crate::services::{Discovery, Hosts, Services};
 use crate::settings::mesh;
 
 /// Reports them.
@@ -138,7 +138,7 @@ struct Used {
 
 fn destination_rules(scene: &Scene<'_, '_>, diagnostics: &mut Diagnostics) {
     let (objects, environment) = (scene.objects, scene.environment);
-    let rules = DestinationRules::new(objects, environment);
+    let rules = DestinationRules::new(objects, environment, Hosts::All);
     let mut used = Used::default();
     for service in scene.services.iter() {
         if let Some(merged) = rules.find(&service.facts.host, &service.facts.namespace) {
@@ -267,7 +267,7 @@ fn destinations(resource: &VirtualService) -> impl Iterator<Item = &Destination>
     let spec = &resource.spec;
     let http = spec.http.iter().flat_map(|rule: &HttpRoute| {
         let routes = rule.route.iter().map(|route| &route.destination);
-        routes.chain(&rule.mirror).chain(rule.mirrors.iter().map(|mirror| &mirror.destination))
+        routes.chain(rule.mirror.as_deref()).chain(rule.mirrors.iter().map(|mirror| &mirror.destination))
     });
     let tls = spec.tls.iter().flat_map(|rule| &rule.route).map(|route| &route.destination);
     let tcp = spec.tcp.iter().flat_map(|rule| &rule.route).map(|route| &route.destination);

@@ -65,8 +65,6 @@ fn matches(root: &[HttpMatchRequest], delegate: &[HttpMatchRequest]) -> Option<V
 }
 
 fn merge(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> HttpMatchRequest {
-    let either =
-        |leaf: &Option<StringMatch>, root: &Option<StringMatch>| leaf.clone().or_else(|| root.clone());
     HttpMatchRequest {
         name: joined(root.name.as_deref(), leaf.name.as_deref()),
         uri: either(&leaf.uri, &root.uri),
@@ -85,6 +83,10 @@ fn merge(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> HttpMatchRequest {
     }
 }
 
+fn either<T: Clone>(leaf: &Option<T>, root: &Option<T>) -> Option<T> {
+    leaf.clone().or_else(|| root.clone())
+}
+
 fn both<T: Clone>(root: &BTreeMap<String, T>, leaf: &BTreeMap<String, T>) -> BTreeMap<String, T> {
     let mut all = root.clone();
     all.extend(leaf.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -97,12 +99,12 @@ fn port(entry: &HttpMatchRequest) -> Option<u32> {
 
 fn conflict(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> bool {
     let texts = [
-        (&root.uri, &leaf.uri),
-        (&root.scheme, &leaf.scheme),
-        (&root.method, &leaf.method),
-        (&root.authority, &leaf.authority),
+        (root.uri.as_ref(), leaf.uri.as_ref()),
+        (root.scheme.as_deref(), leaf.scheme.as_deref()),
+        (root.method.as_deref(), leaf.method.as_deref()),
+        (root.authority.as_deref(), leaf.authority.as_deref()),
     ];
-    texts.iter().any(|(root, leaf)| text_conflict(root.as_ref(), leaf.as_ref()))
+    texts.iter().any(|(root, leaf)| text_conflict(*root, *leaf))
         || map_conflict(&root.headers, &leaf.headers)
         || map_conflict(&root.without_headers, &leaf.without_headers)
         || map_conflict(&root.query_params, &leaf.query_params)

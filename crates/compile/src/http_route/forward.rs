@@ -18,7 +18,7 @@ pub(super) fn forward(
     rule: &Rule<'_>,
     scope: &Scope<'_>,
     mesh_retry: Option<&HttpRetry>,
-    clusters: &Clusters<'_>,
+    clusters: &Clusters,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Outcome> {
     let http = &*rule.http;
@@ -29,7 +29,7 @@ pub(super) fn forward(
     let timeout = retry::duration(http.timeout.as_ref(), "timeout", reporter)?;
     let hashed = matches!(destinations, Destinations::One(_)) && !hash.is_empty();
     let retry =
-        retry::policy(http.retries.as_ref().or(mesh_retry), timeout, hashed, &mut reporter.at("retries"))?;
+        retry::policy(http.retries.as_deref().or(mesh_retry), timeout, hashed, &mut reporter.at("retries"))?;
     let (path, splice) = rewrite(http, &mut reporter.at("rewrite"))?;
     let authority = http.rewrite.as_ref().and_then(|rewrite| filled(rewrite.authority.as_deref()));
     let forward = Forward {
@@ -46,7 +46,7 @@ pub(super) fn forward(
 
 fn destinations(
     routes: &[HttpRouteDestination],
-    lookup: &destination::Lookup<'_, '_, '_>,
+    lookup: &destination::Lookup<'_, '_>,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Destinations> {
     let weights: Vec<i32> = routes.iter().map(|route| route.weight.unwrap_or(0)).collect();
@@ -61,7 +61,7 @@ fn destinations(
             &mut reporter.at("destination"),
         )?;
         let (request_headers, response_headers) =
-            headers::operations(route.headers.as_ref(), &mut reporter.at("headers"))?;
+            headers::operations(route.headers.as_deref(), &mut reporter.at("headers"))?;
         entries.push((weight, Destination { target, request_headers, response_headers }));
     }
     Some(destination::choice(routes.len(), entries))
@@ -69,7 +69,7 @@ fn destinations(
 
 fn mirrors(
     http: &HttpRoute,
-    lookup: &destination::Lookup<'_, '_, '_>,
+    lookup: &destination::Lookup<'_, '_>,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Vec<Mirror>> {
     if http.mirror.is_some() && !http.mirrors.is_empty() {
@@ -111,7 +111,7 @@ fn mirror_share(http: &HttpRoute, reporter: &mut Reporter<'_, '_>) -> Option<Per
 fn one_mirror(
     spec: &api::Destination,
     share: Percentage,
-    lookup: &destination::Lookup<'_, '_, '_>,
+    lookup: &destination::Lookup<'_, '_>,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Option<Mirror>> {
     let target = lookup.target(spec, "no copy is sent", reporter)?;

@@ -55,7 +55,7 @@ pub(super) fn applies(
 
 /// The conditions of an entry; `None` when one of them cannot be read.
 pub(super) fn matcher(entry: &HttpMatchRequest, reporter: &mut Reporter<'_, '_>) -> Option<RouteMatcher> {
-    let mut text = |value: &Option<wire::StringMatch>, field: &str| match value {
+    let mut text = |value: &Option<Box<wire::StringMatch>>, field: &str| match value {
         None => Some(None),
         // Every request has a method, a scheme and an authority, but an entry that asks for one is no
         // catch-all any more.

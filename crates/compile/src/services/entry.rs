@@ -8,7 +8,7 @@ use portcullis_api::{ServiceEntry, WorkloadEntry};
 use portcullis_snapshot::cluster as model;
 
 use super::workload::{Known, Workloads};
-use super::{Discovery, Distribution, Member, Place, Port, Protocol, Service};
+use super::{Discovery, Distribution, Hosts, Member, Place, Port, Protocol, Service};
 use crate::environment::Environment;
 use crate::names::visibility;
 use crate::objects::Objects;
@@ -17,10 +17,11 @@ use crate::settings::mesh;
 /// Scheme of an endpoint address that is a socket.
 const UNIX: &str = "unix://";
 
-/// The services of all ServiceEntries the gateway sees, the oldest first, one for each host and namespace.
+/// The services of `hosts` in all ServiceEntries the gateway sees, the oldest first, one for each host and namespace.
 pub(super) fn services(
     objects: &Objects,
     environment: &Environment,
+    hosts: Hosts<'_>,
     workloads: &Workloads<'_>,
 ) -> Vec<Service> {
     let default =
@@ -29,19 +30,20 @@ pub(super) fn services(
     let mut visible: Vec<_> = objects
         .service_entries
         .values()
+        .filter(|entry| entry.spec.hosts.iter().any(|host| hosts.contain(host)))
         .filter(|entry| visibility(&entry.spec.export_to, default, &entry.meta.namespace, viewer).is_some())
         .collect();
     visible.sort_by(|one, other| one.meta.by_age(&other.meta));
-    merged(&visible, workloads)
+    merged(&visible, hosts, workloads)
 }
 
 /// One service for each host and namespace; a younger entry adds to an older one when both agree on how endpoints
 /// are found, on labels and on who sees them.
-fn merged(entries: &[&Arc<ServiceEntry>], workloads: &Workloads<'_>) -> Vec<Service> {
+fn merged(entries: &[&Arc<ServiceEntry>], wanted: Hosts<'_>, workloads: &Workloads<'_>) -> Vec<Service> {
     let mut services: Vec<Service> = Vec::new();
     let mut places: HashMap<(&str, &str), (usize, &ServiceEntry)> = HashMap::new();
     for entry in entries {
-        for host in &entry.spec.hosts {
+        for host in entry.spec.hosts.iter().filter(|host| wanted.contain(host)) {
             let key = (host.as_str(), entry.meta.namespace.as_str());
             match places.get(&key) {
                 None => {
@@ -161,7 +163,7 @@ fn workload_members(entry: &ServiceEntry, workloads: &Workloads<'_>) -> Vec<Cand
     let pods = workloads.pods_with(namespace, &selector.labels);
     let pods = pods.map(|(address, known)| Candidate {
         spec: WorkloadEntrySpec { address: Some(address.to_string()), ..WorkloadEntrySpec::default() },
-        known: known.clone(),
+        known,
         healthy: true,
     });
     entries.chain(pods).collect()

@@ -1,16 +1,16 @@
 //! Services of Kubernetes, with the endpoints of EndpointSlices, Endpoints objects and WorkloadEntries.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_api::core::{Endpoint, EndpointAddress, ObjectReference, ServicePort};
 use portcullis_api::wire::IntOrString;
 use portcullis_api::{EndpointSlice, Endpoints, Kind, Service as KubernetesService, WorkloadEntry};
-use portcullis_snapshot::cluster as model;
+use portcullis_snapshot::{FastMap, cluster as model};
 
 use super::workload::{Known, Workloads};
-use super::{Discovery, Distribution, Member, Place, Port, Protocol, Service, entry};
+use super::{Discovery, Distribution, Hosts, Member, Place, Port, Protocol, Service, entry};
 use crate::diagnostic::{Code, Diagnostics, Subject};
 use crate::environment::{Environment, GatewayWorkload};
 use crate::locality::Locality;
@@ -23,19 +23,45 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Istio's `exportTo` for a Service, a comma list.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
-/// The Services the gateway sees, the oldest first.
+/// The Services of `hosts` that the gateway sees, the oldest first.
 pub(super) fn services(
     objects: &Objects,
     environment: &Environment,
+    hosts: Hosts<'_>,
     workloads: &Workloads<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Service> {
-    let mut visible: Vec<_> =
-        objects.services.values().filter(|service| is_visible(service, objects, environment)).collect();
+    let domain = &environment.cluster_domain;
+    let mut visible: Vec<&Arc<KubernetesService>> = match hosts {
+        Hosts::All => objects.services.values().collect(),
+        Hosts::These(hosts) => {
+            let named = hosts.iter().flat_map(|host| keys_of(host, domain));
+            let found = named.filter_map(|key| Some((key.clone(), objects.services.get(&key)?)));
+            found.collect::<BTreeMap<_, _>>().into_values().collect()
+        }
+    };
+    visible.retain(|service| is_visible(service, objects, environment));
     visible.sort_by(|one, other| one.meta.by_age(&other.meta));
     let gateway = &environment.workload;
-    let mut registry = Registry { slices: slices(objects), objects, workloads, gateway, diagnostics };
-    visible.into_iter().map(|service| registry.service(service, &environment.cluster_domain)).collect()
+    let slices = slices(objects, &visible);
+    let mut registry = Registry { slices, objects, workloads, gateway, diagnostics };
+    visible.into_iter().map(|service| registry.service(service, domain)).collect()
+}
+
+/// The host of the Service of this name.
+pub(crate) fn host_of(namespace: &str, name: &str, domain: &str) -> Arc<str> {
+    format!("{name}.{namespace}.svc.{domain}").into()
+}
+
+/// The Services that may have this host: a name with dots in it can be divided in several places.
+fn keys_of<'h>(host: &'h str, domain: &str) -> impl Iterator<Item = Key> + use<'h> {
+    let front = host.strip_suffix(domain).and_then(|front| front.strip_suffix(".svc.")).unwrap_or_default();
+    front.match_indices('.').map(|(dot, _)| (front[dot + 1..].to_owned(), front[..dot].to_owned()))
+}
+
+/// Namespace and name of the Service that a slice belongs to.
+pub(crate) fn service_of(slice: &EndpointSlice) -> Option<(&str, &str)> {
+    Some((&slice.meta.namespace, slice.meta.labels.get(SERVICE_NAME)?))
 }
 
 fn is_visible(service: &KubernetesService, objects: &Objects, environment: &Environment) -> bool {
@@ -48,26 +74,32 @@ fn is_visible(service: &KubernetesService, objects: &Objects, environment: &Envi
 }
 
 /// EndpointSlices by the Service they belong to.
-fn slices(objects: &Objects) -> HashMap<(&str, &str), Vec<&Arc<EndpointSlice>>> {
-    let mut all: HashMap<_, Vec<_>> = HashMap::new();
+type Slices<'a> = FastMap<(&'a str, &'a str), Vec<&'a Arc<EndpointSlice>>>;
+
+/// The EndpointSlices by Service, those of `services`.
+fn slices<'a>(objects: &'a Objects, services: &[&'a Arc<KubernetesService>]) -> Slices<'a> {
+    let key = |service: &&'a Arc<KubernetesService>| {
+        ((service.meta.namespace.as_str(), service.meta.name.as_str()), Vec::new())
+    };
+    let mut all: Slices<'_> = services.iter().map(key).collect();
     for slice in objects.endpoint_slices.values() {
-        if let Some(service) = slice.meta.labels.get(SERVICE_NAME) {
-            all.entry((slice.meta.namespace.as_str(), service.as_str())).or_default().push(slice);
+        if let Some(slices) = service_of(slice).and_then(|service| all.get_mut(&service)) {
+            slices.push(slice);
         }
     }
     all
 }
 
 /// Everything a Service is put together from.
-struct Registry<'a, 'd> {
-    slices: HashMap<(&'a str, &'a str), Vec<&'a Arc<EndpointSlice>>>,
+struct Registry<'a, 'w, 'd> {
+    slices: Slices<'a>,
     objects: &'a Objects,
-    workloads: &'a Workloads<'a>,
+    workloads: &'a Workloads<'w>,
     gateway: &'a GatewayWorkload,
     diagnostics: &'d mut Diagnostics,
 }
 
-impl Registry<'_, '_> {
+impl Registry<'_, '_, '_> {
     fn service(&mut self, service: &KubernetesService, domain: &str) -> Service {
         let (name, namespace) = (service.meta.name.as_str(), service.meta.namespace.as_str());
         let external = service.spec.kind.as_deref() == Some("ExternalName");
@@ -78,7 +110,7 @@ impl Registry<'_, '_> {
         };
         let ports = service.spec.ports.iter().filter_map(|port| self.port(service, port)).collect();
         let facts = model::Service {
-            host: format!("{name}.{namespace}.svc.{domain}").into(),
+            host: host_of(namespace, name, domain),
             name: name.into(),
             namespace: namespace.into(),
         };
@@ -122,13 +154,13 @@ impl Registry<'_, '_> {
         let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
         let mut members = Vec::new();
         match self.slices.get(&key).cloned() {
-            Some(slices) => {
+            Some(slices) if !slices.is_empty() => {
                 for slice in slices {
                     self.slice(slice, name, &mut members);
                 }
             }
             // Older clusters, and folders written by hand, have Endpoints alone.
-            None => {
+            _ => {
                 let key: Key = (key.0.to_owned(), key.1.to_owned());
                 let endpoints = self.objects.endpoints.get(&key).cloned();
                 if let Some(endpoints) = endpoints {
@@ -158,7 +190,8 @@ impl Registry<'_, '_> {
             }
             let subject = Subject::new(Kind::EndpointSlice, slice);
             for address in endpoint.addresses.iter().filter_map(|address| address.parse().ok()) {
-                let known = self.known(subject, &slice.meta.namespace, address, endpoint.target_ref.as_ref());
+                let known =
+                    self.known(subject, &slice.meta.namespace, address, endpoint.target_ref.as_deref());
                 let known = known.map(|known| self.placed(known, endpoint));
                 members.extend(known.map(|known| member(known, address, port, ready)));
             }
@@ -195,7 +228,7 @@ impl Registry<'_, '_> {
                 for address in addresses {
                     let Ok(ip) = address.ip.parse() else { continue };
                     let known =
-                        self.known(subject, &endpoints.meta.namespace, ip, address.target_ref.as_ref());
+                        self.known(subject, &endpoints.meta.namespace, ip, address.target_ref.as_deref());
                     members.extend(known.map(|known| member(known, ip, port, ready)));
                 }
             };
@@ -216,11 +249,11 @@ impl Registry<'_, '_> {
         let pod = target.filter(|target| target.kind.as_deref() == Some("Pod"));
         let Some(target) = pod else {
             let known = self.workloads.pod_at(namespace, address);
-            return Some(known.unwrap_or_else(|| self.workloads.nothing()).clone());
+            return Some(known.unwrap_or_else(Known::nothing));
         };
         let namespace = target.namespace.as_deref().unwrap_or(namespace);
         let name = target.name.as_deref().unwrap_or_default();
-        let known = self.workloads.pod(namespace, name).cloned();
+        let known = self.workloads.pod(namespace, name);
         if known.is_none() {
             self.diagnostics.report(
                 Code::ReferencedResourceNotFound,

@@ -28,7 +28,7 @@ ports: [{port: 8080}]
 endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}]
 ",
     );
-    let services = Services::build(&objects, &environment(), &mut Diagnostics::default());
+    let services = Services::build(&objects, &environment(), Hosts::All, &mut Diagnostics::default());
     let service = services.find("web.app.svc.cluster.local", "app").expect("it is there");
     let [known, unknown] = service.ports[0].members.as_slice() else { panic!("two endpoints") };
     let workload = &known.workload;
@@ -55,8 +55,8 @@ metadata: {name: b, namespace: two, creationTimestamp: '2025-01-01T00:00:00Z'}
 spec: {hosts: [x.ext], resolution: STATIC, ports: [{number: 90, name: http, protocol: HTTP}]}
 ",
     );
-    let services = Services::build(&objects, &environment(), &mut Diagnostics::default());
-    let port = |namespace| services.find("x.ext", namespace).map(|service| service.default_port(1));
+    let services = Services::build(&objects, &environment(), Hosts::All, &mut Diagnostics::default());
+    let port = |namespace| services.find("x.ext", namespace).map(|service| service.ports[0].number);
     assert_eq!([port("one"), port("two"), port("three")], [Some(80), Some(90), Some(80)]);
 }
 
@@ -90,7 +90,7 @@ endpoints: [{addresses: [10.0.0.1]}]
         + &entry("c", "x.ext", 80, "http", "10.0.0.4")
         + &entry("d", "x.ext", 81, "http", "10.0.0.5")
         + &entry("e", "x.ext", 82, "other", "10.0.0.6");
-    let services = Services::build(&objects(&all), &environment(), &mut Diagnostics::default());
+    let services = Services::build(&objects(&all), &environment(), Hosts::All, &mut Diagnostics::default());
     let found = |host: &str| {
         let service = services.find(host, "app").expect("it is there");
         let last = |member: &Member| match &member.place {

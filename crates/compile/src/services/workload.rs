@@ -1,8 +1,9 @@
 //! Pods and WorkloadEntries: labels for subsets and selectors, facts for metrics.
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use portcullis_api::networking::WorkloadEntrySpec;
 use portcullis_api::{Pod, WorkloadEntry};
@@ -49,17 +50,19 @@ pub(crate) struct Known {
     pub(crate) workload: Arc<Workload>,
 }
 
+/// Shared by all endpoints without a Pod, which may be many.
+static NOTHING: LazyLock<Known> = LazyLock::new(|| Known {
+    labels: Labels::None,
+    locality: "".into(),
+    node: "".into(),
+    identity: None,
+    workload: Arc::new(Workload { cluster: CLUSTER.into(), ..Workload::default() }),
+});
+
 impl Known {
     /// A workload of which nothing is known but that it is in the cluster.
-    fn nothing() -> Self {
-        let workload = Workload { cluster: CLUSTER.into(), ..Workload::default() };
-        Self {
-            labels: Labels::None,
-            locality: "".into(),
-            node: "".into(),
-            identity: None,
-            workload: Arc::new(workload),
-        }
+    pub(crate) fn nothing() -> Self {
+        NOTHING.clone()
     }
 
     /// A workload given by its labels.
@@ -96,36 +99,26 @@ impl Known {
     }
 }
 
-/// Pods by name and by address, and WorkloadEntries by namespace.
+/// Pods by name and by address, and WorkloadEntries by namespace. What is known of a Pod is worked out when it is first
+/// asked for: most compilations are about a few of many.
 pub(crate) struct Workloads<'a> {
     objects: &'a Objects,
-    namespaces: HashMap<&'a str, Pods<'a>>,
+    known: RefCell<HashMap<(&'a str, &'a str), Known>>,
+    addresses: OnceCell<Addresses<'a>>,
     trust_domain: &'a str,
-    /// Shared by all endpoints without a Pod, which may be many.
-    nothing: Known,
 }
 
-/// The Pods of one namespace.
-#[derive(Default)]
-struct Pods<'a> {
-    by_name: HashMap<&'a str, Known>,
-    by_address: HashMap<IpAddr, &'a str>,
-}
+/// Names of Pods by namespace and address.
+type Addresses<'a> = HashMap<(&'a str, IpAddr), &'a str>;
 
 impl<'a> Workloads<'a> {
     pub(crate) fn new(objects: &'a Objects) -> Self {
-        let trust_domain = settings::trust_domain(objects);
-        let mut namespaces: HashMap<_, Pods<'a>> = HashMap::new();
-        for ((namespace, name), pod) in &objects.pods {
-            let pods = namespaces.entry(namespace.as_str()).or_default();
-            let spec = pod.spec.spec.as_ref();
-            let account = spec.and_then(|spec| spec.service_account_name.as_deref());
-            pods.by_name.insert(name, Known::pod(pod).identified(account, namespace, trust_domain));
-            if let Some(address) = pod_address(pod) {
-                pods.by_address.entry(address).or_insert(name);
-            }
+        Self {
+            objects,
+            known: RefCell::default(),
+            addresses: OnceCell::new(),
+            trust_domain: settings::trust_domain(objects),
         }
-        Self { objects, namespaces, trust_domain, nothing: Known::nothing() }
     }
 
     /// An endpoint called `name` that an entry of `namespace` describes.
@@ -135,19 +128,30 @@ impl<'a> Workloads<'a> {
     }
 
     /// The Pod of that name.
-    pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<&Known> {
-        self.namespaces.get(namespace)?.by_name.get(name)
+    pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<Known> {
+        if self.objects.pods.is_empty() {
+            return None;
+        }
+        let key = (namespace.to_owned(), name.to_owned());
+        let ((namespace, name), pod) = self.objects.pods.get_key_value(&key)?;
+        Some(self.known(namespace, name, pod))
     }
 
     /// The Pod of that namespace with that address.
-    pub(crate) fn pod_at(&self, namespace: &str, address: IpAddr) -> Option<&Known> {
-        let pods = self.namespaces.get(namespace)?;
-        pods.by_name.get(pods.by_address.get(&address)?)
+    pub(crate) fn pod_at(&self, namespace: &str, address: IpAddr) -> Option<Known> {
+        let addresses = self.addresses.get_or_init(|| addresses(self.objects));
+        // The key lives as long as the objects, which `namespace` need not.
+        let name = if addresses.is_empty() { None } else { addresses.get(&(namespace, address)).copied() };
+        self.pod(namespace, name?)
     }
 
-    /// An endpoint of which nothing is known but its address.
-    pub(crate) fn nothing(&self) -> &Known {
-        &self.nothing
+    fn known(&self, namespace: &'a str, name: &'a str, pod: &Arc<Pod>) -> Known {
+        let mut known = self.known.borrow_mut();
+        let make = || {
+            let account = pod.spec.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+            Known::pod(pod).identified(account, namespace, self.trust_domain)
+        };
+        known.entry((namespace, name)).or_insert_with(make).clone()
     }
 
     /// The running Pods of `namespace` that carry `labels`, with their addresses.
@@ -155,11 +159,13 @@ impl<'a> Workloads<'a> {
         &'s self,
         namespace: &'s str,
         labels: &'s BTreeMap<String, String>,
-    ) -> impl Iterator<Item = (IpAddr, &'s Known)> {
+    ) -> impl Iterator<Item = (IpAddr, Known)> {
         let pods = self.objects.pods.range(in_namespace(namespace));
         pods.take_while(move |((held, _), _)| held == namespace)
             .filter(|(_, pod)| contains(&pod.meta.labels, labels) && is_alive(pod))
-            .filter_map(|((namespace, name), pod)| Some((pod_address(pod)?, self.pod(namespace, name)?)))
+            .filter_map(|((namespace, name), pod)| {
+                Some((pod_address(pod)?, self.known(namespace, name, pod)))
+            })
     }
 
     /// The WorkloadEntries of `namespace` that carry `labels`, in metadata or spec.
@@ -187,7 +193,19 @@ fn in_namespace(namespace: &str) -> std::ops::RangeFrom<(String, String)> {
     (namespace.to_owned(), String::new())..
 }
 
-fn pod_address(pod: &Pod) -> Option<IpAddr> {
+/// Of several Pods with one address the first counts.
+fn addresses(objects: &Objects) -> Addresses<'_> {
+    let mut addresses = Addresses::new();
+    for ((namespace, name), pod) in objects.pods.iter() {
+        if let Some(address) = pod_address(pod) {
+            addresses.entry((namespace, address)).or_insert(name);
+        }
+    }
+    addresses
+}
+
+/// The address of a Pod that has one.
+pub(crate) fn pod_address(pod: &Pod) -> Option<IpAddr> {
     let status = pod.spec.status.as_ref()?;
     let first = status.pod_ips.first().and_then(|address| address.ip.as_deref());
     status.pod_ip.as_deref().or(first)?.parse().ok()

@@ -131,7 +131,7 @@ impl Facts<'_> {
             };
             match &forward.destinations {
                 Destinations::One(Destination { target: Target::Cluster(id), .. }) => {
-                    self.exchange.scope.pinned.snapshot.clusters.get(id.index())
+                    self.exchange.scope.pinned.snapshot.clusters.get(*id)
                 }
                 _ => None,
             }

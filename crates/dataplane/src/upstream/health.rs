@@ -124,7 +124,7 @@ impl Checks {
             }
             wanted
         });
-        for cluster in &snapshot.clusters {
+        for cluster in snapshot.clusters.iter() {
             if let Some(check) = &cluster.health_check {
                 self.follow_one(cluster, check);
             }

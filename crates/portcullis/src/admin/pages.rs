@@ -79,6 +79,7 @@ impl Admin {
         let lines = snapshot_text::snapshot(&snapshot);
         json_page(&json!({
             "generation": snapshot.generation,
+            "judged": report.judged,
             "published": rfc3339(report.published),
             "compileMilliseconds": report.compile_time.as_secs_f64() * 1000.0,
             "files": report.files,

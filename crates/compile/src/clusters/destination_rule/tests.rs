@@ -21,7 +21,7 @@ fn subsets(rules: &[String], namespace: &str) -> Vec<String> {
     let objects = objects(&rules.concat());
     let mut environment = environment();
     environment.workload.namespace = namespace.to_owned();
-    let rules = DestinationRules::new(&objects, &environment);
+    let rules = DestinationRules::new(&objects, &environment, Hosts::All);
     let found = rules.find("web.app.svc.cluster.local", "app");
     found.iter().flat_map(|rule| &rule.subsets).map(|(_, subset)| subset.value.name.clone()).collect()
 }
@@ -144,7 +144,7 @@ spec: {host: web, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}
 ";
     let objects = objects(text);
     let environment = environment();
-    let rules = DestinationRules::new(&objects, &environment);
+    let rules = DestinationRules::new(&objects, &environment, Hosts::All);
     let found = rules.find("web.app.svc.cluster.local", "app").expect("a rule");
     assert_eq!(found.policy.map(|policy| policy.rule.meta.name.as_str()), Some("b"));
     let [(_, subset)] = found.subsets.as_slice() else { panic!("one subset") };

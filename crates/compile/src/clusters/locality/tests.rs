@@ -3,7 +3,7 @@
 use crate::clusters::Clusters;
 use crate::diagnostic::Diagnostics;
 use crate::environment::Environment;
-use crate::services::Services;
+use crate::services::{Hosts, Services};
 use crate::testing::{environment, objects};
 
 /// A service with an endpoint `10.0.0.<n>` for each of `members` (inline YAML), a rule with `policy`, a mesh setting.
@@ -37,9 +37,9 @@ kind: MeshConfig
 fn printed(text: &str, environment: &Environment) -> String {
     let objects = objects(text);
     let mut diagnostics = Diagnostics::default();
-    let services = Services::build(&objects, environment, &mut diagnostics);
-    let clusters = Clusters::build(&objects, environment, &services, &mut diagnostics);
-    let cluster = clusters.into_vec().swap_remove(0);
+    let services = Services::build(&objects, environment, Hosts::All, &mut diagnostics);
+    let clusters = Clusters::build(&objects, environment, &services, None, &mut diagnostics);
+    let cluster = clusters.served().iter().next().expect("a cluster").clone();
     let number =
         |at: usize| cluster.endpoints.all[at].address.to_string().replace("10.0.0.", "").replace(":80", "");
     let all = 0..cluster.endpoints.all.len();

@@ -4,6 +4,7 @@ use portcullis_api::Object;
 
 use super::*;
 use crate::clusters::destination_rule::DestinationRules;
+use crate::services::Hosts;
 use crate::testing::{environment, objects};
 
 /// The policy of a rule with `spec` for a port and subset.
@@ -23,7 +24,7 @@ spec: {{host: web, {spec}}}
     );
     let objects = objects(&text);
     let environment = environment();
-    let rules = DestinationRules::new(&objects, &environment);
+    let rules = DestinationRules::new(&objects, &environment, Hosts::All);
     let rule = rules.find("web.app.svc.cluster.local", "app").expect("a rule");
     let subset = rule.subsets.iter().find(|(_, own)| Some(own.value.name.as_str()) == subset);
     look(&Policy::new(Some(rule), subset.copied(), port, None))

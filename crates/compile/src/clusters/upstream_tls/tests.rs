@@ -6,7 +6,7 @@ use rustls::{CertificateError, Error, RootCertStore};
 use crate::clusters::Clusters;
 use crate::diagnostic::{Code, Diagnostics};
 use crate::environment::Environment;
-use crate::services::Services;
+use crate::services::{Hosts, Services};
 use crate::testing::pki::{Authority, Leaf, secret, self_signed};
 use crate::testing::tls::{Agreed, handshake, server};
 use crate::testing::{environment, objects};
@@ -41,9 +41,9 @@ spec: {{host: x.ext, trafficPolicy: {{tls: {{{settings}}}}}}}
 {more}"
     ));
     let mut diagnostics = Diagnostics::default();
-    let services = Services::build(&objects, environment, &mut diagnostics);
-    let clusters = Clusters::build(&objects, environment, &services, &mut diagnostics);
-    let tls = clusters.into_vec().remove(0).tls.clone();
+    let services = Services::build(&objects, environment, Hosts::All, &mut diagnostics);
+    let clusters = Clusters::build(&objects, environment, &services, None, &mut diagnostics);
+    let tls = clusters.served().iter().next().expect("a cluster").tls.clone();
     (tls, diagnostics.into_sorted().into_iter().map(|found| found.code).collect())
 }
 
@@ -334,7 +334,7 @@ spec: {{address: 10.0.0.2, serviceAccount: vm}}
 {more}"
         ));
         let environment = environment();
-        let services = Services::build(&objects, &environment, &mut Diagnostics::default());
+        let services = Services::build(&objects, &environment, Hosts::All, &mut Diagnostics::default());
         let service = services.find("web.shop.svc.cluster.local", "shop").expect("a service");
         let settings = ClientTlsSettings {
             mode: Some(ClientTlsMode::IstioMutual),

@@ -1,0 +1,199 @@
+//! Which objects differ from those of the last compilation.
+//!
+//! Objects are compared by identity first: what was not read again is the same object. What was read again and says the
+//! same, another line number aside, has not changed either.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use portcullis_api::{
+    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Mesh, Meta, Pod, Resource, Secret,
+    Service, ServiceEntry, VirtualService, WorkloadEntry,
+};
+
+use crate::objects::{Key, Objects, Table};
+
+/// The objects a snapshot was made of, each kind sorted by namespace and name. Kinds that no snapshot depends on are
+/// left out.
+#[derive(Debug)]
+pub(super) struct Known {
+    gateways: Held<Gateway>,
+    virtual_services: Held<VirtualService>,
+    destination_rules: Held<DestinationRule>,
+    service_entries: Held<ServiceEntry>,
+    workload_entries: Held<WorkloadEntry>,
+    meshes: Held<Mesh>,
+    services: Held<Service>,
+    endpoint_slices: Held<EndpointSlice>,
+    endpoints: Held<Endpoints>,
+    secrets: Held<Secret>,
+    config_maps: Held<ConfigMap>,
+    pods: Held<Pod>,
+}
+
+type Held<T> = Vec<Arc<T>>;
+
+/// An object that is new, gone or another than it was.
+#[derive(Debug)]
+pub(super) struct Change<T> {
+    old: Option<Arc<T>>,
+    new: Option<Arc<T>>,
+}
+
+impl<T> Change<T> {
+    /// The object as it was and as it is, as far as it was and is there.
+    pub(super) fn both(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.old.iter().chain(&self.new)
+    }
+}
+
+/// Everything that has changed.
+#[derive(Debug)]
+pub(super) struct Changes {
+    pub(super) virtual_services: Vec<Change<VirtualService>>,
+    pub(super) destination_rules: Vec<Change<DestinationRule>>,
+    pub(super) service_entries: Vec<Change<ServiceEntry>>,
+    pub(super) workload_entries: Vec<Change<WorkloadEntry>>,
+    pub(super) services: Vec<Change<Service>>,
+    pub(super) endpoint_slices: Vec<Change<EndpointSlice>>,
+    pub(super) endpoints: Vec<Change<Endpoints>>,
+    pub(super) pods: Vec<Change<Pod>>,
+}
+
+impl Changes {
+    /// Whether any may concern the ports of a Service.
+    pub(super) fn of_services(&self) -> bool {
+        !self.services.is_empty() || !self.endpoint_slices.is_empty()
+    }
+}
+
+impl Known {
+    pub(super) fn new(objects: &Objects) -> Self {
+        Self {
+            gateways: held(&objects.gateways),
+            virtual_services: held(&objects.virtual_services),
+            destination_rules: held(&objects.destination_rules),
+            service_entries: held(&objects.service_entries),
+            workload_entries: held(&objects.workload_entries),
+            meshes: held(&objects.meshes),
+            services: held(&objects.services),
+            endpoint_slices: held(&objects.endpoint_slices),
+            endpoints: held(&objects.endpoints),
+            secrets: held(&objects.secrets),
+            config_maps: held(&objects.config_maps),
+            pods: held(&objects.pods),
+        }
+    }
+
+    /// Takes over a later state and tells what has changed; `None` if it is something that everything depends on.
+    pub(super) fn advance(&mut self, objects: &Objects) -> Option<Changes> {
+        let fundamental = !changes(&mut self.gateways, &objects.gateways).is_empty()
+            || !changes(&mut self.meshes, &objects.meshes).is_empty()
+            || !changes(&mut self.secrets, &objects.secrets).is_empty()
+            || !changes(&mut self.config_maps, &objects.config_maps).is_empty();
+        (!fundamental).then(|| Changes {
+            virtual_services: changes(&mut self.virtual_services, &objects.virtual_services),
+            destination_rules: changes(&mut self.destination_rules, &objects.destination_rules),
+            service_entries: changes(&mut self.service_entries, &objects.service_entries),
+            workload_entries: changes(&mut self.workload_entries, &objects.workload_entries),
+            services: changes(&mut self.services, &objects.services),
+            endpoint_slices: changes(&mut self.endpoint_slices, &objects.endpoint_slices),
+            endpoints: changes(&mut self.endpoints, &objects.endpoints),
+            pods: changes(&mut self.pods, &objects.pods),
+        })
+    }
+}
+
+fn held<T>(table: &Table<T>) -> Held<T> {
+    table.values().map(Arc::clone).collect()
+}
+
+/// What differs between `known` and `table`, which it becomes. Both are sorted, so one walk finds it.
+fn changes<S: PartialEq>(
+    known: &mut Held<Resource<S>>,
+    table: &Table<Resource<S>>,
+) -> Vec<Change<Resource<S>>> {
+    let mut found = Vec::new();
+    let mut same_objects = known.len() == table.len();
+    let mut old = known.iter().peekable();
+    let mut new = table.iter().peekable();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some((_, new))) if Arc::ptr_eq(old, new) => Ordering::Equal,
+            (Some(old), Some((key, _))) => by_key(&old.meta, key),
+        };
+        let old = if order.is_le() { old.next() } else { None };
+        let new = if order.is_ge() { new.next().map(|(_, new)| new) } else { None };
+        if let (Some(old), Some(new)) = (old, new) {
+            if Arc::ptr_eq(old, new) {
+                continue;
+            }
+            same_objects = false;
+            if says_the_same(old, new) {
+                continue;
+            }
+        }
+        same_objects = false;
+        found.push(Change { old: old.map(Arc::clone), new: new.map(Arc::clone) });
+    }
+    if !same_objects {
+        *known = held(table);
+    }
+    found
+}
+
+fn by_key(meta: &Meta, key: &Key) -> Ordering {
+    (meta.namespace.as_str(), meta.name.as_str()).cmp(&(key.0.as_str(), key.1.as_str()))
+}
+
+/// Whether two forms of an object mean the same to a snapshot: it knows neither places in files nor versions.
+fn says_the_same<S: PartialEq>(one: &Resource<S>, other: &Resource<S>) -> bool {
+    let Meta { name, namespace, labels, annotations, creation_timestamp, .. } = &one.meta;
+    one.spec == other.spec
+        && one.conditions == other.conditions
+        && (name, namespace) == (&other.meta.name, &other.meta.namespace)
+        && (labels, annotations) == (&other.meta.labels, &other.meta.annotations)
+        && *creation_timestamp == other.meta.creation_timestamp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::objects;
+
+    fn services(named: &[(&str, u16)]) -> Objects {
+        let text: Vec<String> = named
+            .iter()
+            .map(|(name, port)| {
+                format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{{port: {port}}}]}}}}")
+            })
+            .collect();
+        objects(&text.join("\n---\n"))
+    }
+
+    #[test]
+    fn what_is_new_gone_or_different_is_found_and_nothing_else() {
+        let mut known = Known::new(&services(&[("b", 1), ("c", 2), ("d", 3)]));
+        for (now, expected) in [
+            // Read again, on other lines.
+            (&[("b", 1), ("c", 2), ("d", 3)][..], &[][..]),
+            (&[("a", 9), ("b", 1), ("c", 2), ("d", 3)], &["a"]),
+            (&[("b", 1), ("c", 7), ("d", 3), ("e", 1)], &["a", "c", "e"]),
+            (&[("c", 7)], &["b", "d", "e"]),
+            (&[], &["c"]),
+        ] {
+            let changes = known.advance(&services(now)).expect("nothing fundamental");
+            let names: Vec<_> = changes
+                .services
+                .iter()
+                .map(|change| change.both().next().expect("one of two").meta.name.as_str())
+                .collect();
+            assert_eq!(names, expected);
+            assert!(changes.virtual_services.is_empty());
+            assert_ne!(changes.of_services(), expected.is_empty());
+        }
+    }
+}

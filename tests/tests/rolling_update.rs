@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
 use portcullis_tests::http::{routes, server, service, to};
 use portcullis_tests::objects;
@@ -86,7 +85,7 @@ impl Load {
         runtime.block_on(async {
             while !self.ended.load(Ordering::Acquire) {
                 let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-                let (mut send, connection) = h2::client::handshake::<_, Bytes>(stream).await.unwrap();
+                let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
                 let driver = tokio::spawn(connection);
                 while !self.ended.load(Ordering::Acquire) {
                     let Ok(ready) = send.ready().await else { break };

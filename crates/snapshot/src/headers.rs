@@ -119,7 +119,7 @@ impl Headers {
 
     /// Has names written as in `spellings` from now on, wherever case means something (HTTP/1).
     pub fn spell_as(&mut self, spellings: Vec<Bytes>) {
-        self.spellings = Some(spellings.into()).filter(|spellings: &Box<[Bytes]>| !spellings.is_empty());
+        self.spellings = (!spellings.is_empty()).then(|| spellings.into());
     }
 
     /// How `name` (lower case) is written: as in the first spelling of it, else as it is.

@@ -215,7 +215,7 @@ fn a_copy_of_a_body_that_breaks_off_breaks_off_too() {
 }
 
 #[test]
-fn upgrades_are_not_copied_and_failing_routes_neither() {
+fn of_an_upgrade_the_head_is_copied_and_of_a_failing_route_nothing() {
     let main = Upstream::script(|mut conn| {
         if conn.raw.request().is_some() {
             conn.raw.send(
@@ -250,8 +250,10 @@ fn upgrades_are_not_copied_and_failing_routes_neither() {
     let mut socket = Raw::connect(gateway.address(80));
     socket.send("GET /ws HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
     assert_eq!(socket.answer().status, 101);
+    let copied = &copy.await_arrivals(1)[0];
+    assert_eq!((copied.message.target(), header(copied, "upgrade")), ("/ws", Some("websocket")));
     // The mirror may be the destination itself: a request and its copy, and nothing of what was before.
     assert_eq!(client.get("/plain", "a.test").status, 200);
-    copy.await_arrivals(2);
-    assert_eq!(copy.targets(), ["/plain", "/plain"]);
+    copy.await_arrivals(3);
+    assert_eq!(copy.targets(), ["/ws", "/plain", "/plain"]);
 }

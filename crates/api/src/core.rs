@@ -80,6 +80,20 @@ pub struct PodStatus {
     /// Its addresses, one for each family.
     #[serde(default, rename = "podIPs")]
     pub pod_ips: Vec<PodIp>,
+    /// What is true of it, readiness among others.
+    #[serde(default)]
+    pub conditions: Vec<PodCondition>,
+}
+
+/// Something that is true of a Pod, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct PodCondition {
+    /// `Ready` and others.
+    pub r#type: Option<String>,
+    /// True, False or Unknown.
+    pub status: Option<String>,
 }
 
 /// One address of a Pod.

@@ -190,9 +190,9 @@ impl Accepted {
     }
 }
 
-/// Another number for each connection of this process, in either direction, that is asked for one.
+/// Another number, from 1, for each connection of this process, in either direction, that is asked for one.
 pub(crate) fn next_number() -> u64 {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 

@@ -55,6 +55,11 @@ pub fn write_endpoint(endpoint: &Endpoint, path: &[Box<str>], out: &mut Vec<u8>)
 
 /// `VirtualService default/app` as the path of the API that leads to it.
 fn config(object: &str) -> Option<Value> {
+    // Istio merges a delegate's rules into its root, and notes the root.
+    let object = match object.split_once(", delegate of ") {
+        Some((_, root)) => format!("VirtualService {}", root.trim_end_matches(',')),
+        None => object.to_owned(),
+    };
     let (kind, name) = object.split_once(' ')?;
     let (namespace, name) = name.split_once('/')?;
     let kind = match kind {
@@ -122,8 +127,11 @@ mod tests {
     }
 
     fn of_route(keys: &str) -> String {
-        let origin =
-            Origin { object: "VirtualService prod/app".into(), list: RuleList::Http, rule: 0, entry: None };
+        of_object("VirtualService prod/app", keys)
+    }
+
+    fn of_object(object: &str, keys: &str) -> String {
+        let origin = Origin { object: object.into(), list: RuleList::Http, rule: 0, entry: None };
         let mut out = Vec::new();
         write_route(&origin, &path(keys), &mut out);
         String::from_utf8(out).expect("text")
@@ -134,6 +142,8 @@ mod tests {
         let config = "/apis/networking.istio.io/v1/namespaces/prod/virtual-service/app";
         assert_eq!(of_route("istio:config"), config);
         assert_eq!(of_route("istio"), format!("{{\"config\":\"{config}\"}}"));
+        let delegated = "VirtualService team/part, delegate of prod/app,";
+        assert_eq!(of_object(delegated, "istio:config"), config);
         for nothing in ["", "istio:config:x", "istio:nope", "envoy.lb"] {
             assert_eq!(of_route(nothing), "", "{nothing}");
         }

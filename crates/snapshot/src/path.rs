@@ -83,7 +83,12 @@ pub fn normalize(path: &str, level: PathNormalization) -> Result<Cow<'_, str>, P
     };
     let mut normal = canonical(path.as_bytes())?;
     if level >= PathNormalization::MergeSlashes {
+        let several = normal.len() > 1;
         normal.dedup_by(|next, kept| *next == b'/' && *kept == b'/');
+        if several && normal == b"/" {
+            // As `merge_slashes` says.
+            normal.push(b'/');
+        }
     }
     String::from_utf8(normal).map(Cow::Owned).map_err(|_| PathError::BadByte)
 }
@@ -95,7 +100,8 @@ fn has_escaped_slash(path: &str) -> bool {
         .any(|at| matches!(bytes.get(at + 1..at + 3), Some([b'2', b'f' | b'F'] | [b'5', b'c' | b'C'])))
 }
 
-/// `path` with neighbouring slashes made one, and nothing else done to it.
+/// `path` with neighbouring slashes made one, and nothing else done to it. As in Envoy, which puts the first and the
+/// last slash around what stands between them, of nothing but slashes two remain.
 fn merge_slashes(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return Cow::Borrowed(path);
@@ -103,6 +109,9 @@ fn merge_slashes(path: &str) -> Cow<'_, str> {
     let mut merged = path.to_owned();
     while merged.contains("//") {
         merged = merged.replace("//", "/");
+    }
+    if merged == "/" {
+        merged.push('/');
     }
     Cow::Owned(merged)
 }
@@ -282,6 +291,7 @@ mod tests {
             assert_eq!(decode_slashes(path), decoded);
         }
         assert_eq!(merge_slashes("//a///b/%2F"), "/a/b/%2F");
+        assert_eq!([merge_slashes("///"), merge_slashes("//"), merge_slashes("/")], ["//", "//", "/"]);
     }
 
     #[test]
@@ -347,6 +357,9 @@ mod tests {
             ("/a/../b", None, "/a/../b"),
             ("/a///b", MergeSlashes, "/a/b"),
             ("//admin", MergeSlashes, "/admin"),
+            ("//", MergeSlashes, "//"),
+            ("/%2F/", DecodeAndMergeSlashes, "//"),
+            ("/a/..", MergeSlashes, "/"),
             ("/a%2Fb", MergeSlashes, "/a%2Fb"),
             ("/a%2f..%2Fadmin", DecodeAndMergeSlashes, "/admin"),
             ("/a%5cadmin", DecodeAndMergeSlashes, "/a/admin"),

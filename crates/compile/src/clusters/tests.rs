@@ -261,7 +261,7 @@ spec: {address: 10.0.0.3}
 apiVersion: v1
 kind: Pod
 metadata: {name: pod, namespace: app, labels: {app: vm}}
-status: {podIP: 10.0.0.4, phase: Running}
+status: {podIP: 10.0.0.4, phase: Running, conditions: [{type: Ready, status: 'True'}]}
 ---
 apiVersion: v1
 kind: Pod

@@ -26,12 +26,17 @@ impl<'a> ClientAuth<'a> {
     /// # Errors
     /// The field and what is wrong with what it names.
     pub(super) fn gather(settings: &'a ServerTlsSettings, sources: &Sources<'a>) -> Result<Self, Refusal> {
+        let trusts_any = settings.insecure_skip_verify == Some(true);
         let demand = match settings.mode {
             Some(ServerTlsMode::Mutual) => ClientCertificate::Required,
+            // Who is told whom to admit cannot admit nobody in particular: as in Envoy, names and digests make a
+            // certificate mandatory.
+            Some(ServerTlsMode::OptionalMutual) if names_clients(settings) && !trusts_any => {
+                ClientCertificate::Required
+            }
             Some(ServerTlsMode::OptionalMutual) => ClientCertificate::Optional,
             _ => ClientCertificate::NotRequested,
         };
-        let trusts_any = settings.insecure_skip_verify == Some(true);
         let wanted = demand != ClientCertificate::NotRequested && !trusts_any;
         let authorities = wanted.then(|| sources.authorities(settings)).transpose()?;
         Ok(Self { demand, authorities, settings })
@@ -87,13 +92,12 @@ impl<'a> ClientAuth<'a> {
         }
     }
 
-    /// Digests only count where certificates come from Secrets (Istio: `ApplyToCommonTLSContext` takes none).
     fn pinned_keys(&self) -> &'a [String] {
-        if names_secrets(self.settings) { &self.settings.verify_certificate_spki } else { &[] }
+        pinned_keys(self.settings)
     }
 
     fn pinned_certificates(&self) -> &'a [String] {
-        if names_secrets(self.settings) { &self.settings.verify_certificate_hash } else { &[] }
+        pinned_certificates(self.settings)
     }
 
     /// The digests of `verifyCertificateSpki` and `verifyCertificateHash`.
@@ -112,6 +116,22 @@ impl<'a> ClientAuth<'a> {
                 .ok_or_else(|| malformed("verifyCertificateHash"))?,
         })
     }
+}
+
+/// Whether the settings say which clients are meant.
+fn names_clients(settings: &ServerTlsSettings) -> bool {
+    !settings.subject_alt_names.is_empty()
+        || !pinned_keys(settings).is_empty()
+        || !pinned_certificates(settings).is_empty()
+}
+
+/// Digests only count where certificates come from Secrets (Istio: `ApplyToCommonTLSContext` takes none).
+fn pinned_keys(settings: &ServerTlsSettings) -> &[String] {
+    if names_secrets(settings) { &settings.verify_certificate_spki } else { &[] }
+}
+
+fn pinned_certificates(settings: &ServerTlsSettings) -> &[String] {
+    if names_secrets(settings) { &settings.verify_certificate_hash } else { &[] }
 }
 
 fn base64(text: &str) -> Option<Vec<u8>> {

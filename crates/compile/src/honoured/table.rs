@@ -388,6 +388,7 @@ pub(super) const TABLES: &[Table] = &[
         state: Yes,
         paths: &[
             "{spec,spec.nodeName,spec.serviceAccountName,status,status.phase,status.podIP,status.podIPs,status.podIPs[].ip}",
+            "{status.conditions,status.conditions[].type,status.conditions[].status}",
         ],
     },
     Table { kind: Kind::Pod, state: Ignored("nothing depends on it"), paths: &["spec.hostNetwork"] },

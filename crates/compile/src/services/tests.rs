@@ -41,6 +41,68 @@ endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}]
 }
 
 #[test]
+fn of_the_pods_an_entry_picks_those_that_are_ready() {
+    let pod = |name: &str, address: &str, ready: &str| {
+        format!(
+            "
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: app, labels: {{app: web}}}}
+status: {{phase: Running, podIP: {address}{ready}}}"
+        )
+    };
+    let entry = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web, namespace: app}
+spec:
+  hosts: [web.ext]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  workloadSelector: {labels: {app: web}}";
+    let objects = objects(
+        &[
+            entry.to_owned(),
+            pod(
+                "ready",
+                "10.0.0.1",
+                ", conditions: [{type: Initialized, status: 'False'}, {type: Ready, status: 'True'}]",
+            ),
+            pod("not", "10.0.0.2", ", conditions: [{type: Ready, status: 'False'}]"),
+            pod("silent", "10.0.0.3", ""),
+        ]
+        .concat(),
+    );
+    let services = Services::build(&objects, &environment(), &mut Diagnostics::default());
+    let service = services.find("web.ext", "app").expect("it is there");
+    let names: Vec<_> = service.ports[0].members.iter().map(|member| &*member.workload.name).collect();
+    assert_eq!(names, ["ready"]);
+}
+
+#[test]
+fn an_endpoint_without_a_name_is_called_after_its_entry() {
+    let objects = objects(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ext, namespace: app}
+spec:
+  hosts: [web.ext]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2, labels: {app: web}}]
+",
+    );
+    let services = Services::build(&objects, &environment(), &mut Diagnostics::default());
+    let service = services.find("web.ext", "app").expect("it is there");
+    let facts =
+        |member: &Member| (member.workload.name.to_string(), member.workload.canonical_service.to_string());
+    let facts: Vec<_> = service.ports[0].members.iter().map(facts).collect();
+    assert_eq!(facts, [("ext-0".into(), "ext-0".into()), ("ext-1".into(), "web".into())]);
+}
+
+#[test]
 fn a_destination_prefers_the_service_of_its_own_namespace() {
     let objects = objects(
         "

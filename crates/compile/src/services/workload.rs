@@ -154,7 +154,7 @@ impl<'a> Workloads<'a> {
         known.entry((namespace, name)).or_insert_with(make).clone()
     }
 
-    /// The running Pods of `namespace` that carry `labels`, with their addresses.
+    /// The Pods of `namespace` that are ready and carry `labels`, with their addresses.
     pub(crate) fn pods_with<'s>(
         &'s self,
         namespace: &'s str,
@@ -162,7 +162,7 @@ impl<'a> Workloads<'a> {
     ) -> impl Iterator<Item = (IpAddr, Known)> {
         let pods = self.objects.pods.range(in_namespace(namespace));
         pods.take_while(move |((held, _), _)| held == namespace)
-            .filter(|(_, pod)| contains(&pod.meta.labels, labels) && is_alive(pod))
+            .filter(|(_, pod)| contains(&pod.meta.labels, labels) && is_alive(pod) && is_ready(pod))
             .filter_map(|((namespace, name), pod)| {
                 Some((pod_address(pod)?, self.known(namespace, name, pod)))
             })
@@ -214,6 +214,14 @@ pub(crate) fn pod_address(pod: &Pod) -> Option<IpAddr> {
 fn is_alive(pod: &Pod) -> bool {
     let phase = pod.spec.status.as_ref().and_then(|status| status.phase.as_deref());
     !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// Whether it may be sent requests by those who pick it by its labels. EndpointSlices say it of their own.
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.spec.status.as_ref().map(|status| status.conditions.as_slice());
+    let ready =
+        conditions.unwrap_or_default().iter().find(|condition| condition.r#type.as_deref() == Some("Ready"));
+    ready.is_some_and(|condition| condition.status.as_deref() == Some("True"))
 }
 
 /// Facts as Istio derives them from labels (telemetry reference §1.2).

@@ -20,7 +20,7 @@ const CREDENTIALS: &[&str] = &["tls.crt", "tls.key", "ca.crt", "ca.crl", "cert",
 const PRIVATE: &[&str] = &["tls.key", "key"];
 /// What is read of a Pod; the rest is large, and much of it changes all the time.
 const OF_POD: &[(&str, &[&str])] =
-    &[("spec", &["nodeName", "serviceAccountName"]), ("status", &["phase", "podIP", "podIPs"])];
+    &[("spec", &["nodeName", "serviceAccountName"]), ("status", &["phase", "podIP", "podIPs", "conditions"])];
 
 /// What of an object is needed beside what is compiled.
 #[derive(Debug, Clone, Copy, Default)]
@@ -156,6 +156,12 @@ fn trim(kind: Kind, fields: &mut Map<String, Value>) {
             for (part, kept) in OF_POD {
                 keep(fields, part, kept);
             }
+            if let Some(Value::Array(conditions)) =
+                fields.get_mut("status").and_then(|status| status.get_mut("conditions"))
+            {
+                // The others change as often, and nobody asks for them.
+                conditions.retain(|condition| condition["type"] == "Ready");
+            }
         }
         Kind::Secret => {
             keep(fields, "data", CREDENTIALS);
@@ -270,12 +276,17 @@ mod tests {
 
     #[test]
     fn what_a_kubelet_says_all_the_time_is_no_news() {
-        let ready = |when: &str| json!({"type": "Ready", "status": "True", "lastProbeTime": when});
-        let status =
-            |when: &str, phase| json!({"phase": phase, "podIP": "10.0.0.1", "conditions": [ready(when)]});
+        let is = |what: &str, status: &str, when: &str| json!({"type": what, "status": status, "lastProbeTime": when});
+        let status = |when: &str, phase| {
+            let conditions = [is("Ready", "True", when), is("Initialized", when, when)];
+            json!({"phase": phase, "podIP": "10.0.0.1", "conditions": conditions})
+        };
         let first = pod("1", &status("2026-01-01T00:00:00Z", "Running"));
         assert_eq!(first, pod("2", &status("2026-01-01T00:00:10Z", "Running")));
         assert_ne!(first, pod("3", &status("2026-01-01T00:00:10Z", "Failed")));
+        let unready =
+            json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": [is("Ready", "False", "")]});
+        assert_ne!(first, pod("4", &unready));
     }
 
     #[test]

@@ -27,19 +27,27 @@ pub(crate) struct Facts<'a> {
 
 impl Context for Facts<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.write_value(operator, out);
+        // Certificates and the like are foreign text: no part of it may end a header line (RFC 9110 §5.5).
+        if out[start..].iter().any(|byte| is_forbidden(*byte)) {
+            let clean: Vec<u8> = out.drain(start..).filter(|byte| !is_forbidden(*byte)).collect();
+            out.extend_from_slice(&clean);
+        }
+    }
+}
+
+impl Facts<'_> {
+    fn write_value(&self, operator: &Operator, out: &mut Vec<u8>) {
         match operator {
             Operator::Request { name, alternative, max } => {
-                let view = self.exchange.view();
-                let value = view.header(name).or_else(|| view.header(alternative.as_deref()?));
+                let value =
+                    self.request_header(name).or_else(|| self.request_header(alternative.as_deref()?));
                 put(out, value.as_deref(), *max);
             }
             Operator::Response { name, alternative, max } => {
-                let headers = self.response.map(|response| &response.headers);
-                let find = |name: &str| match name {
-                    ":status" => self.response.map(|response| response.status.to_string().into()),
-                    name => headers.and_then(|headers| headers.joined(name)),
-                };
-                let value = find(name).or_else(|| find(alternative.as_deref()?));
+                let value =
+                    self.response_header(name).or_else(|| self.response_header(alternative.as_deref()?));
                 put(out, value.as_deref(), *max);
             }
             Operator::Path { query, which } => {
@@ -72,15 +80,7 @@ impl Context for Facts<'_> {
             Operator::Plain(operator) => self.plain(*operator, out),
         }
     }
-}
 
-fn put(out: &mut Vec<u8>, value: Option<&[u8]>, max: Option<usize>) {
-    if let Some(value) = value {
-        out.extend_from_slice(&value[..value.len().min(max.unwrap_or(usize::MAX))]);
-    }
-}
-
-impl Facts<'_> {
     fn target(&self, which: Which) -> Option<&str> {
         let request = &self.exchange.request;
         let original = request.headers.first_str("x-envoy-original-path");
@@ -88,6 +88,25 @@ impl Facts<'_> {
             Which::Now => Some(text_of(&request.target)),
             Which::Original => original,
             Which::OriginalOrNow => original.or(Some(text_of(&request.target))),
+        }
+    }
+
+    /// A request header; of several of one name the first, as in Envoy.
+    fn request_header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let exchange = self.exchange;
+        match exchange.request.headers.first(name) {
+            Some(value) => Some(Cow::Borrowed(value)),
+            // Pseudo-headers, and the host.
+            None => exchange.view().header(name).map(|value| Cow::Owned(value.to_vec())),
+        }
+    }
+
+    /// A response header, likewise.
+    fn response_header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let response = self.response?;
+        match name {
+            ":status" => Some(Cow::Owned(response.status.to_string().into_bytes())),
+            name => response.headers.first(name).map(|value| Cow::Borrowed(&value[..])),
         }
     }
 
@@ -114,10 +133,10 @@ impl Facts<'_> {
         }
     }
 
-    /// The server name of TLS or the request's host without its port, whichever is asked for first and there.
+    /// The server name of TLS or the request's host with its port, whichever is asked for first and there.
     fn server_name(&self, host_first: bool, out: &mut Vec<u8>) {
         let sni = self.exchange.connection.server_name().map(|name| name.as_bytes());
-        let host = Some(without_port(&self.exchange.request.authority)).filter(|host| !host.is_empty());
+        let host = Some(&self.exchange.request.authority[..]).filter(|host| !host.is_empty());
         let value = if host_first { host.or(sni) } else { sni.or(host) };
         put(out, value, None);
     }
@@ -184,12 +203,14 @@ impl Facts<'_> {
     }
 }
 
-/// The host of an authority.
-fn without_port(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if authority[colon + 1..].iter().all(u8::is_ascii_digit) => &authority[..colon],
-        _ => authority,
+fn put(out: &mut Vec<u8>, value: Option<&[u8]>, max: Option<usize>) {
+    if let Some(value) = value {
+        out.extend_from_slice(&value[..value.len().min(max.unwrap_or(usize::MAX))]);
     }
+}
+
+fn is_forbidden(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
 }
 
 /// Appends the block of `bits` that an address lies in, as `10.1.0.0/16`.
@@ -295,13 +316,5 @@ mod tests {
             block(address.parse().expect("an address"), bits, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), expected);
         }
-    }
-
-    #[test]
-    fn hosts() {
-        for (authority, expected) in [("a.test:80", "a.test"), ("a.test", "a.test"), ("[::1]:80", "[::1]")] {
-            assert_eq!(without_port(authority.as_bytes()), expected.as_bytes());
-        }
-        assert_eq!(without_port(b"[::1]"), b"[::1]");
     }
 }

@@ -164,13 +164,19 @@ async fn run(
     }
 }
 
+/// Whether a method may go on: any token, as in Istio's gateway. What an upstream that does not tell letters apart would
+/// take for a HEAD or a CONNECT has another meaning there than here, and may not.
+fn may_be_sent(method: &[u8]) -> bool {
+    is_method(method) || [&b"HEAD"[..], b"CONNECT"].iter().all(|known| !method.eq_ignore_ascii_case(known))
+}
+
 /// Checks what the HTTP/2 implementation leaves open (RFC 9113 §8.2, §8.3).
 fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reason> {
     if parts.headers.len() > MAX_HEADERS {
         return Err(Reason::INTERNAL_ERROR);
     }
     let method = Bytes::copy_from_slice(parts.method.as_str().as_bytes());
-    if !is_method(&method) || parts.method == ::http::Method::CONNECT {
+    if !may_be_sent(&method) || parts.method == ::http::Method::CONNECT {
         return Err(Reason::PROTOCOL_ERROR);
     }
     let mut headers = convert::headers(parts.headers);

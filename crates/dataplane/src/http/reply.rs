@@ -10,7 +10,7 @@ use portcullis_telemetry::flags::Flag;
 
 use crate::error::{ClientError, Error, RouteError, UpstreamError};
 use crate::filter::{cors, grpc_web, headers as operations};
-use crate::http::body::{Body, Pump, Sink};
+use crate::http::body::{Body, Pump, Sink, Source as _};
 use crate::http::exchange::{Exchange, Finished};
 use crate::http::h1::body::BodyError;
 use crate::http::h1::head::HeadError;
@@ -213,7 +213,9 @@ pub(crate) async fn send(
     // The rest of the request would have to be read before the connection could be used again.
     // A 400 says that the two sides may not agree on what was sent, and who was told to upgrade has nothing more to
     // say in that version: nothing more is read either.
-    if (exchange.request.has_body || matches!(reply.status, 400 | 426))
+    // Behind an upgrade that was not granted may stand the other protocol.
+    let left = exchange.request.upgrade.is_some() || exchange.request.has_body && !body.is_end();
+    if (left || matches!(reply.status, 400 | 426))
         && let Responder::H1(responder) = &mut responder
     {
         responder.close_after();
@@ -230,9 +232,7 @@ pub(crate) async fn send(
         return Finished::Broken;
     }
     let mut sink = pump.sink;
-    if exchange.request.has_body
-        && let Sink::H2(sink) = &mut sink
-    {
+    if left && let Sink::H2(sink) = &mut sink {
         // The response is complete; the client need not send the rest (RFC 9113 §8.1).
         sink.reset(::h2::Reason::NO_ERROR);
     }

@@ -90,6 +90,9 @@ fn clients_by_name_and_pin() {
                 matches!(refused, Err(Error::InvalidCertificate(CertificateError::Other(_)))),
                 "{restriction} {refused:?}"
             );
+            // Who is meant must show it, optional or not.
+            let silent = handshake(&client(None), &served.config, NAME);
+            assert_eq!(silent.err(), Some(Error::NoCertificatesPresented), "{mode} {restriction}");
         }
     }
     for malformed in

@@ -63,10 +63,8 @@ pub(crate) struct Usage {
 /// Sends copies of a request as its route says, and has `body` feed them. One draw decides for all mirrors of a
 /// request, as in Envoy: of two with 50 % each, both are sent or none. `timeout` is the route's.
 pub(super) fn start(exchange: &Exchange, mirrors: &[Mirror], timeout: Option<Duration>, body: &mut Replay) {
-    // A tunnel has no end that a copy could be complete by.
-    if exchange.request.upgrade.is_some() {
-        return;
-    }
+    // A tunnel has no end that a copy could be complete by: its copy is the head alone.
+    let is_whole = body.live.is_end() || exchange.request.upgrade.is_some();
     let dice = exchange.worker().roll();
     let mut tee = Tee { worker: Rc::clone(exchange.worker()), queues: SmallVec::new() };
     for mirror in mirrors.iter().filter(|mirror| mirror.share.hit(dice)) {
@@ -77,7 +75,7 @@ pub(super) fn start(exchange: &Exchange, mirrors: &[Mirror], timeout: Option<Dur
             continue;
         };
         let queue: Rc<RefCell<Queue>> = Rc::default();
-        if body.live.is_end() {
+        if is_whole {
             queue.borrow_mut().state = State::Ended;
         } else {
             tee.queues.push(Rc::clone(&queue));
@@ -106,9 +104,9 @@ fn copy(exchange: &Exchange, timeout: Option<Duration>) -> Request {
         scheme: request.scheme,
         version: request.version,
         headers,
-        has_body: request.has_body,
+        has_body: request.has_body && request.upgrade.is_none(),
         wire: 0,
-        upgrade: None,
+        upgrade: request.upgrade.clone(),
     }
 }
 
@@ -318,7 +316,7 @@ impl Shadow {
         let wanted = Wanted {
             address: &picked.endpoint().address,
             // The copy is a request of the gateway's own, so there is no client whose version it could speak.
-            http2: cluster.protocol == UpstreamProtocol::Http2,
+            http2: cluster.protocol == UpstreamProtocol::Http2 && self.request.upgrade.is_none(),
             host: prepare::server_name(&self.request),
             client: None,
             fresh: false,
@@ -374,7 +372,8 @@ async fn over_h1(
     let Ok(framing) = response_framing(&head, request.is_head()) else {
         return picked.observe_failure(&UpstreamError::Protocol);
     };
-    let reusable = framing != Framing::UntilClose && keeps_alive(&head);
+    // What answered an upgrade may speak another protocol from here on.
+    let reusable = framing != Framing::UntilClose && keeps_alive(&head) && request.upgrade.is_none();
     observe(picked, request, &Response { status: head.status, headers: head.headers });
     let HeadSource::H1 { reader, .. } = source else { return };
     let mut rest = Body::H1 { reader, decoder: Decoder::new(framing) };

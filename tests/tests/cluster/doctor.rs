@@ -147,4 +147,14 @@ fn the_doctor_says_what_it_may_not_see() {
         !findings.iter().any(|it| it.contains("Pod/") || it.contains("NotSeen Service/")),
         "{findings:?}"
     );
+
+    // The gateway's own account may ask for its own rights, and has them.
+    cluster.apply(&LEFT_BEHIND.replace("AccountName: istio-ingressgateway", "AccountName: portcullis"));
+    let (_, findings) = doctor(&kubeconfig, &[]);
+    let rights = ["SubjectAccessReview", "RightMissing"];
+    assert!(!findings.iter().any(|it| rights.iter().any(|word| it.contains(word))), "{findings:?}");
+    cluster.delete("ClusterRoleBinding", "", "portcullis");
+    // Whoever may list no pods cannot tell that it is theirs.
+    let (_, findings) = doctor(&kubeconfig, &[]);
+    assert!(findings.contains("warning NotSeen Pod/*"), "{findings:?}");
 }

@@ -237,7 +237,9 @@ impl Reader<'_> {
 
     fn secret_template(&mut self) -> Option<SecretTemplate> {
         let text = self.text("secret-template")?;
-        let read = serde_json::from_str::<SecretTemplate>(&text);
+        // A list would do for an object as well, if it were asked for at once.
+        let read = serde_json::from_str(&text).map(serde_json::Value::Object);
+        let read = read.and_then(serde_json::from_value::<SecretTemplate>);
         if let Err(error) = &read {
             self.refuse("secret-template", format!("is no JSON object with labels and annotations: {error}"));
         }

@@ -74,7 +74,7 @@ spec:
         ]
         .concat(),
     );
-    let services = Services::build(&objects, &environment(), &mut Diagnostics::default());
+    let services = Services::build(&objects, &environment(), Hosts::All, &mut Diagnostics::default());
     let service = services.find("web.ext", "app").expect("it is there");
     let names: Vec<_> = service.ports[0].members.iter().map(|member| &*member.workload.name).collect();
     assert_eq!(names, ["ready"]);
@@ -94,7 +94,7 @@ spec:
   endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2, labels: {app: web}}]
 ",
     );
-    let services = Services::build(&objects, &environment(), &mut Diagnostics::default());
+    let services = Services::build(&objects, &environment(), Hosts::All, &mut Diagnostics::default());
     let service = services.find("web.ext", "app").expect("it is there");
     let facts =
         |member: &Member| (member.workload.name.to_string(), member.workload.canonical_service.to_string());

@@ -64,6 +64,11 @@ there. Every template reads these, none .Values.
 {{- $_ := set $v "imagePullSecrets" (append $v.imagePullSecrets (ternary . (dict "name" .) (kindIs "map" .))) -}}
 {{- end -}}
 {{- end -}}
+{{- $c := $v.certManager -}}
+{{- if or (not $c.enabled) $c.namespaces $c.issuers -}}
+{{- $lines := printf "[cert_manager]\nenabled = %t\nnamespaces = %s\nissuers = %s\n" $c.enabled (toJson $c.namespaces) (toJson $c.issuers) -}}
+{{- $_ := set $v "settings" (printf "%s\n%s" ($v.settings | trim) $lines | trimPrefix "\n") -}}
+{{- end -}}
 {{- if ($global.networkPolicy).enabled }}{{ $_ := set $v.networkPolicy "enabled" true }}{{ end -}}
 {{- toYaml $v -}}
 {{- end -}}

@@ -159,8 +159,12 @@ proptest! {
     fn each_state_is_compiled_as_if_it_were_the_first(
         start in prop::collection::vec(object(), 0..20),
         steps in prop::collection::vec(step(), 1..24),
+        services in any::<bool>(),
     ) {
         let mut environment = Environment::for_tests();
+        if services {
+            environment.ports = None;
+        }
         environment.now = UNIX_EPOCH;
         let mut objects: Objects = loaded(BASE).into_iter().collect();
         take(&Step::Put(start), &mut objects, &mut environment);

@@ -148,7 +148,8 @@ fn no_request_fails_while_pods_are_replaced() {
     let load =
         Load { ended: AtomicBool::new(false), plain: AtomicUsize::new(0), multiplexed: AtomicUsize::new(0) };
 
-    let mut first = pod();
+    // They outlive the clients, who are still at it when the last step is done.
+    let (mut first, mut second, third) = (pod(), pod(), pod());
     for (service, port) in services {
         *service.pods.lock().unwrap() = vec![first.address(port)];
     }
@@ -169,7 +170,6 @@ fn no_request_fails_while_pods_are_replaced() {
         poll(Instant::now() + LIMIT, || is_there().then_some(())).expect("a session");
 
         // A Deployment: the new pod is ready before the old one goes.
-        let mut second = pod();
         replace(&services, &first, &[&second]);
         load.goes_on();
         if let Some(running) = running {
@@ -179,7 +179,6 @@ fn no_request_fails_while_pods_are_replaced() {
         assert!(first.ended(LIMIT).success());
 
         // A DaemonSet on two nodes: each pod goes before its successor comes, and the other one serves alone meanwhile.
-        let third = pod();
         for (service, port) in services {
             *service.pods.lock().unwrap() = vec![second.address(port), third.address(port)];
         }

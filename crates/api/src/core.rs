@@ -7,6 +7,7 @@
 //! is noticed; Pod and Namespace have only what is used, and unknown fields in them are not judged.
 
 mod endpoints;
+mod ingress;
 mod secret;
 mod service;
 
@@ -18,6 +19,10 @@ use serde::Deserialize;
 pub use endpoints::{
     Endpoint, EndpointAddress, EndpointConditions, EndpointHints, EndpointPort, EndpointSliceBody,
     EndpointSubset, EndpointsBody, ForName, ObjectReference,
+};
+pub use ingress::{
+    IngressBackend, IngressPath, IngressPaths, IngressPort, IngressResource, IngressRule, IngressService,
+    IngressSpec, IngressTls,
 };
 pub use secret::{SecretBody, SecretText};
 pub use service::{ClientIpConfig, ServicePort, ServiceSpec, SessionAffinityConfig};

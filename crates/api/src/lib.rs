@@ -30,6 +30,6 @@ pub use finding::{Code, Finding, Severity};
 pub use load::{Loaded, from_json_value, load};
 pub use meta::{Condition, DEFAULT_NAMESPACE, Meta, ObjectRef, Origin, Resource, Timestamp};
 pub use object::{
-    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Kind, Mesh, Namespace, Object, Pod,
-    Secret, Service, ServiceEntry, Unsupported, VirtualService, WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Ingress, Kind, Mesh, Namespace, Object,
+    Pod, Secret, Service, ServiceEntry, Unsupported, VirtualService, WorkloadEntry,
 };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::core::{
-    ConfigMapBody, EndpointSliceBody, EndpointsBody, NamespaceBody, PodBody, SecretBody, ServiceSpec,
+    ConfigMapBody, EndpointSliceBody, EndpointsBody, IngressSpec, NamespaceBody, PodBody, SecretBody,
+    ServiceSpec,
 };
 use crate::mesh::MeshConfig;
 use crate::meta::{Meta, ObjectRef, Origin, Resource};
@@ -37,6 +38,8 @@ pub type ConfigMap = Resource<ConfigMapBody>;
 pub type Namespace = Resource<NamespaceBody>;
 /// A Pod.
 pub type Pod = Resource<PodBody>;
+/// An Ingress.
+pub type Ingress = Resource<IngressSpec>;
 
 /// One object of any kind. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +70,8 @@ pub enum Object {
     Namespace(Arc<Namespace>),
     /// `v1` Pod.
     Pod(Arc<Pod>),
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress(Arc<Ingress>),
     /// An object of a kind that is not read.
     Unsupported(Arc<Unsupported>),
 }
@@ -109,6 +114,7 @@ macro_rules! on_any {
             Object::ConfigMap($resource) => $body,
             Object::Namespace($resource) => $body,
             Object::Pod($resource) => $body,
+            Object::Ingress($resource) => $body,
             Object::Unsupported($resource) => $body,
         }
     };
@@ -141,6 +147,7 @@ impl Object {
             Self::ConfigMap(_) => Kind::ConfigMap,
             Self::Namespace(_) => Kind::Namespace,
             Self::Pod(_) => Kind::Pod,
+            Self::Ingress(_) => Kind::Ingress,
             Self::Unsupported(_) => return None,
         })
     }
@@ -185,11 +192,13 @@ pub enum Kind {
     Namespace,
     /// `v1` Pod.
     Pod,
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress,
 }
 
 impl Kind {
     /// Every kind that is read.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Gateway,
         Self::VirtualService,
         Self::DestinationRule,
@@ -203,6 +212,7 @@ impl Kind {
         Self::ConfigMap,
         Self::Namespace,
         Self::Pod,
+        Self::Ingress,
     ];
 
     /// The kinds of `networking.istio.io`: those Portcullis has custom resource definitions for.
@@ -225,6 +235,7 @@ impl Kind {
             Self::ConfigMap => "ConfigMap",
             Self::Namespace => "Namespace",
             Self::Pod => "Pod",
+            Self::Ingress => "Ingress",
         }
     }
 
@@ -233,6 +244,7 @@ impl Kind {
         match self {
             _ if Self::ISTIO.contains(&self) => "networking.istio.io",
             Self::EndpointSlice => "discovery.k8s.io",
+            Self::Ingress => "networking.k8s.io",
             _ => "",
         }
     }
@@ -248,6 +260,6 @@ impl Kind {
 
     /// Whether the kind's fields stand under `spec` rather than at the top level of the object.
     pub fn has_spec(self) -> bool {
-        self == Self::Service || Self::ISTIO.contains(&self)
+        matches!(self, Self::Service | Self::Ingress) || Self::ISTIO.contains(&self)
     }
 }

@@ -21,7 +21,8 @@ pub(crate) use rules::Rule;
 pub(crate) use shape::{Field, Record, Shape};
 
 use crate::core::{
-    ConfigMapBody, EndpointSliceBody, EndpointsBody, NamespaceBody, PodBody, SecretBody, ServiceSpec,
+    ConfigMapBody, EndpointSliceBody, EndpointsBody, IngressSpec, NamespaceBody, PodBody, SecretBody,
+    ServiceSpec,
 };
 use crate::mesh::MeshConfig;
 use crate::networking::{
@@ -100,6 +101,7 @@ fn generate_kind(kind: Kind) -> Value {
         Kind::ConfigMap => generate::<ConfigMapBody>(),
         Kind::Namespace => generate::<NamespaceBody>(),
         Kind::Pod => generate::<PodBody>(),
+        Kind::Ingress => generate::<IngressSpec>(),
     }
 }
 

@@ -9,6 +9,7 @@ mod analysis;
 mod binding;
 mod cert_manager;
 mod certificates;
+mod challenges;
 mod clusters;
 mod compiler;
 mod conflicts;
@@ -80,7 +81,7 @@ pub fn compile(objects: &Objects, environment: &Environment) -> Compiled {
     let mut diagnostics = Diagnostics::default();
     objects.report_duplicates(&mut diagnostics);
     unhonoured::report(objects, &mut diagnostics);
-    unhonoured::report_kinds(objects, &mut diagnostics);
+    unhonoured::report_kinds(objects, environment, &mut diagnostics);
     let services = Services::build(objects, environment, Hosts::All, &mut diagnostics);
     let clusters = Clusters::build(objects, environment, &services, None, &mut diagnostics);
     let ports = gateway::merge(objects, environment, &mut diagnostics);

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_api::networking::HttpRetry;
+use portcullis_snapshot::host::HostIndex;
 use portcullis_snapshot::listener::{ChainService, ChainTls, HeaderDemand, ListenerKey, ProxyProtocol};
-use portcullis_snapshot::{FilterChain, Listener};
+use portcullis_snapshot::{FilterChain, Listener, RouteTable};
 
 use crate::binding::Bindings;
+use crate::challenges::{self, Challenges};
 use crate::clusters::Clusters;
 use crate::credentials;
 use crate::diagnostic::{Code, Diagnostics, Reporter};
@@ -15,6 +17,7 @@ use crate::environment::{Environment, ProxyProtocolMode};
 use crate::gateway::{MergedPort, Role, Server};
 use crate::http_route::Maker;
 use crate::objects::{Key, Objects};
+use crate::port::Ports;
 use crate::route_table::{Parts, route_table};
 use crate::settings;
 use crate::sni::Chains;
@@ -29,9 +32,14 @@ pub(crate) fn listeners<'a>(
     clusters: &Clusters,
     diagnostics: &mut Diagnostics,
 ) -> (Vec<Arc<Listener>>, Traces) {
-    let traces = Traces::default();
-    let mut builder = Builder { objects, environment, bindings, clusters, diagnostics, traces };
-    let listeners = ports.iter().filter_map(|(key, port)| builder.listener(key, port)).collect();
+    let challenges = challenges::challenges(objects, environment, clusters, diagnostics);
+    let traces = Traces { asked_by_bytes: clusters.take_asked().into_iter().collect(), ..Traces::default() };
+    let mut builder = Builder { objects, environment, bindings, clusters, diagnostics, challenges, traces };
+    let mut listeners: Vec<_> = ports.iter().filter_map(|(key, port)| builder.listener(key, port)).collect();
+    if let Some(own) = builder.for_challenges(&listeners) {
+        listeners.push(own);
+        listeners.sort_by_key(|listener| listener.key());
+    }
     (listeners, builder.traces)
 }
 
@@ -40,7 +48,7 @@ pub(crate) fn listeners<'a>(
 pub(crate) struct Traces {
     /// Every route table.
     pub(crate) tables: BTreeMap<TableKey, TableTrace>,
-    /// The hosts that destinations of `tcp` and `tls` rules name.
+    /// The hosts that destinations of `tcp` and `tls` rules name, and those of challenges.
     pub(crate) asked_by_bytes: BTreeSet<Arc<str>>,
 }
 
@@ -63,6 +71,7 @@ struct Builder<'b, 'a> {
     bindings: &'b Bindings<'a>,
     clusters: &'b Clusters,
     diagnostics: &'b mut Diagnostics,
+    challenges: Challenges,
     traces: Traces,
 }
 
@@ -175,11 +184,39 @@ impl<'a> Builder<'_, 'a> {
         tls: ChainTls,
     ) -> Arc<FilterChain> {
         let mut maker = maker(self.objects, self.environment, self.clusters, self.diagnostics);
-        let (table, parts) = route_table(name, servers, self.bindings, &mut maker);
+        let (mut table, parts) = route_table(name, servers, self.bindings, &mut maker);
+        if matches!(tls, ChainTls::None) && servers[0].declared == challenges::PORT {
+            table.challenges = Arc::clone(&self.challenges);
+        }
         let service = ChainService::Http(Arc::new(table));
         let chain = Arc::new(chain(servers[0], tls, service));
         self.traces.tables.insert(key, TableTrace { chain: Arc::clone(&chain), parts });
         chain
+    }
+
+    /// A listener for challenges alone, where there are some and no server takes requests on their port.
+    fn for_challenges(&self, others: &[Arc<Listener>]) -> Option<Arc<Listener>> {
+        let port = Ports::new(self.objects, self.environment).bound(challenges::PORT)?;
+        if self.challenges.is_empty() || others.iter().any(|listener| listener.port == port) {
+            return None;
+        }
+        let name: Arc<str> = format!("0.0.0.0_{port}").into();
+        let table = RouteTable { challenges: Arc::clone(&self.challenges), ..RouteTable::default() };
+        let plain = FilterChain {
+            name: "certificate challenges".into(),
+            origin: "certificate challenges".into(),
+            declared_port: challenges::PORT,
+            tls: ChainTls::None,
+            service: ChainService::Http(Arc::new(table)),
+        };
+        Some(Arc::new(Listener {
+            bind: None,
+            port,
+            name,
+            plain: Some(Arc::new(plain)),
+            tls: HostIndex::default(),
+            proxy_protocol: None,
+        }))
     }
 
     fn tcp(&mut self, server: &Server<'a>) -> Option<ChainService> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use portcullis_api::networking::TrafficPolicy;
 use portcullis_api::{DestinationRule, Kind, ObjectRef, Unsupported};
 
+use crate::challenges::{SOLVER, is_solver};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
+use crate::environment::Environment;
 use crate::objects::Objects;
 
 /// Reports every field of `objects` that is accepted but not honoured yet.
@@ -40,7 +42,13 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
 }
 
 /// Reports objects of kinds that Istio's gateway obeys and this one does not yet.
-pub(crate) fn report_kinds(objects: &Objects, diagnostics: &mut Diagnostics) {
+pub(crate) fn report_kinds(objects: &Objects, environment: &Environment, diagnostics: &mut Diagnostics) {
+    for ingress in objects.ingresses.values().filter(|ingress| !is_solver(ingress, environment)) {
+        let subject = Subject::new(Kind::Ingress, &**ingress);
+        let message = "has no effect: of this kind only cert-manager's solvers beside the gateway are served";
+        let remedy = "write a VirtualService, or expect nothing of it";
+        diagnostics.report(Code::KindNotHonoured, subject, "", message, remedy);
+    }
     for object in objects.unread.values().flat_map(|table| table.values()) {
         if let Some(diagnostic) = not_honoured(object) {
             diagnostics.push(diagnostic);
@@ -52,6 +60,10 @@ pub(crate) fn report_kinds(objects: &Objects, diagnostics: &mut Diagnostics) {
 /// does not yet. Policies are errors: what they refuse is served.
 #[must_use]
 pub fn not_honoured(object: &Unsupported) -> Option<Diagnostic> {
+    if &*object.kind == Kind::Ingress.name() && object.meta.labels.contains_key(SOLVER) {
+        // For a moment, and not written by anybody who could be told.
+        return None;
+    }
     let (code, message, remedy) = match (object.api_group(), &*object.kind) {
         ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => (
             Code::PolicyNotEnforced,

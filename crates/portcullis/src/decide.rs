@@ -173,6 +173,13 @@ impl<'a> Walk<'a, '_> {
             headers: &request.headers,
         };
         self.decision.path = Some(normal.to_string());
+        if let Some(host) = table.challenge(&view) {
+            self.decision
+                .notes
+                .push("a certificate authority's question is answered before all else".to_owned());
+            self.decision.virtual_host = Some(host.name.to_string());
+            return self.host(host, &view);
+        }
         self.left_out(table, &view.host());
         let Some(host) = table.hosts.find(&view.host()) else {
             let names: Vec<_> = table.hosts.sorted().into_iter().map(|(name, _)| name).collect();

@@ -25,8 +25,25 @@ pub struct RouteTable {
     pub hosts: HostIndex<Arc<VirtualHost>>,
     /// Whether gRPC-Web is translated to gRPC and back.
     pub grpc_web: bool,
+    /// What certificate authorities are answered, by host pattern ([`challenge`](Self::challenge)).
+    pub challenges: Arc<HostIndex<Arc<VirtualHost>>>,
     /// Match entries that take no part here, for those who ask why; never looked at by a request.
     pub left_out: Vec<LeftOut>,
+}
+
+/// What the path of a certificate authority's question begins with (RFC 8555 §8.3).
+pub const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+impl RouteTable {
+    /// The virtual host that answers a certificate authority's question, which comes before all others; it has a route for
+    /// it.
+    #[must_use]
+    pub fn challenge(&self, request: &RequestView<'_>) -> Option<&Arc<VirtualHost>> {
+        if self.challenges.is_empty() || !request.path.starts_with(ACME_CHALLENGE) {
+            return None;
+        }
+        self.challenges.find(&request.host()).filter(|host| host.find(request).is_some())
+    }
 }
 
 /// A match entry of a VirtualService of this table that became no route.
@@ -135,6 +152,8 @@ pub enum RuleList {
     Tls,
     /// `spec.tcp`
     Tcp,
+    /// `spec.rules` of an Ingress
+    Rules,
 }
 
 impl RuleList {
@@ -145,6 +164,7 @@ impl RuleList {
             Self::Http => "http",
             Self::Tls => "tls",
             Self::Tcp => "tcp",
+            Self::Rules => "rules",
         }
     }
 }

@@ -89,9 +89,12 @@ fn write_chain(out: &mut String, snapshot: &Snapshot, chain: &FilterChain) -> fm
 fn write_table(out: &mut String, snapshot: &Snapshot, table: &RouteTable) -> fmt::Result {
     let web = if table.grpc_web { ", gRPC-Web translated" } else { "" };
     writeln!(out, "    routes {}{web}", table.name)?;
-    for (pattern, host) in table.hosts.sorted() {
+    let challenges =
+        table.challenges.sorted().into_iter().map(|(pattern, host)| ("challenge", pattern, host));
+    let hosts = table.hosts.sorted().into_iter().map(|(pattern, host)| ("host", pattern, host));
+    for (what, pattern, host) in challenges.chain(hosts) {
         let redirect = if host.require_tls { " (https only)" } else { "" };
-        writeln!(out, "      host {pattern}{redirect}")?;
+        writeln!(out, "      {what} {pattern}{redirect}")?;
         for (ordinal, route) in host.routes().iter().enumerate() {
             writeln!(out, "        {ordinal} {}", describe(snapshot, route))?;
         }

@@ -167,6 +167,7 @@ fn typed(kind: Kind, parts: Parts, mark: Mark, report: &mut Report) -> Option<Ob
         Kind::ConfigMap => resource(parts).map(Object::ConfigMap),
         Kind::Namespace => resource(parts).map(Object::Namespace),
         Kind::Pod => resource(parts).map(Object::Pod),
+        Kind::Ingress => resource(parts).map(Object::Ingress),
     };
     if object.is_none() {
         // The schema comes from the type, so this is a disagreement between the two: a defect of ours. Say so

@@ -10,7 +10,8 @@ use super::{
 use crate::schema::constraints;
 use crate::wire::{Duration, Percent};
 
-/// A rule for HTTP traffic. There are many, and most have few of these parts: the rarer ones stand elsewhere in memory.
+// There are many, and most have few of these parts: the rarer ones stand elsewhere in memory.
+/// A rule for HTTP traffic.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRoute {

@@ -215,5 +215,6 @@ fn reads(kind: Kind, value: Value) -> bool {
         Kind::ConfigMap => as_type::<ConfigMapBody>(value),
         Kind::Namespace => as_type::<NamespaceBody>(value),
         Kind::Pod => as_type::<PodBody>(value),
+        Kind::Ingress => as_type::<IngressSpec>(value),
     }
 }

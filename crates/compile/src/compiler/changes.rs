@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use portcullis_api::{
-    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Mesh, Meta, Pod, Resource, Secret,
-    Service, ServiceEntry, VirtualService, WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Ingress, Mesh, Meta, Pod, Resource,
+    Secret, Service, ServiceEntry, VirtualService, WorkloadEntry,
 };
 
 use crate::objects::{Key, Objects, Table};
@@ -29,6 +29,7 @@ pub(super) struct Known {
     secrets: Held<Secret>,
     config_maps: Held<ConfigMap>,
     pods: Held<Pod>,
+    ingresses: Held<Ingress>,
 }
 
 type Held<T> = Vec<Arc<T>>;
@@ -82,6 +83,7 @@ impl Known {
             secrets: held(&objects.secrets),
             config_maps: held(&objects.config_maps),
             pods: held(&objects.pods),
+            ingresses: held(&objects.ingresses),
         }
     }
 
@@ -90,7 +92,8 @@ impl Known {
         let fundamental = !changes(&mut self.gateways, &objects.gateways).is_empty()
             || !changes(&mut self.meshes, &objects.meshes).is_empty()
             || !changes(&mut self.secrets, &objects.secrets).is_empty()
-            || !changes(&mut self.config_maps, &objects.config_maps).is_empty();
+            || !changes(&mut self.config_maps, &objects.config_maps).is_empty()
+            || !changes(&mut self.ingresses, &objects.ingresses).is_empty();
         (!fundamental).then(|| Changes {
             virtual_services: changes(&mut self.virtual_services, &objects.virtual_services),
             destination_rules: changes(&mut self.destination_rules, &objects.destination_rules),

@@ -392,4 +392,21 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table { kind: Kind::Pod, state: Ignored("nothing depends on it"), paths: &["spec.hostNetwork"] },
+    Table {
+        kind: Kind::Ingress,
+        state: Yes,
+        paths: &[
+            "spec.rules{,[].host,[].http,[].http.paths,[].http.paths[].path}",
+            "spec.rules[].http.paths[].backend{,.service,.service.name,.service.port,.service.port.number}",
+        ],
+    },
+    Table {
+        kind: Kind::Ingress,
+        state: Ignored("only the Ingresses of cert-manager's solvers are served, which do not need it"),
+        paths: &[
+            "spec.{ingressClassName,defaultBackend.**,tls.**}",
+            "spec.rules[].http.paths[].pathType",
+            "spec.rules[].http.paths[].backend.{resource.**,service.port.name}",
+        ],
+    },
 ];

@@ -57,7 +57,7 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// Everything that is read. Endpoints are not: every cluster since 1.21 makes EndpointSlices of them. Nor are Namespaces,
 /// of which nothing that is honoured asks more than the name: `exportTo` and delegates name namespaces, and Istio's
 /// `discoverySelectors` choose what sidecars hear of.
-pub(super) const READ: [Watched; 10] = [
+pub(super) const READ: [Watched; 11] = [
     istio(Kind::Gateway, "gateways"),
     istio(Kind::VirtualService, "virtualservices"),
     istio(Kind::DestinationRule, "destinationrules"),
@@ -74,6 +74,14 @@ pub(super) const READ: [Watched; 10] = [
     core(Kind::Pod, "pods", Place::Namespaces),
     core(Kind::Secret, "secrets", Place::Own),
     core(Kind::ConfigMap, "configmaps", Place::OwnAndRoot(MESH)),
+    // Those of cert-manager's solvers. Of the others it is told that they have no effect, below.
+    Watched {
+        kind: Followed::Read(Kind::Ingress),
+        group: "networking.k8s.io",
+        versions: &["v1"],
+        plural: "ingresses",
+        place: Place::Own,
+    },
 ];
 
 /// Kinds that would change what is served and are not read: of their objects only the metadata are asked for, so that

@@ -58,8 +58,13 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     if table(exchange).is_some_and(|table| table.grpc_web) {
         exchange.grpc_web = grpc_web::recognise(&exchange.request.headers);
     }
-    // The virtual host is final: no matching route inside it is a 404, never a wider host.
-    let host = virtual_host(exchange)?;
+    // A certificate authority asks before the host has a certificate: nothing may come before its answer.
+    let challenged = table(exchange).and_then(|table| table.challenge(&exchange.view()).cloned());
+    let host = match challenged {
+        Some(host) => host,
+        // The virtual host is final: no matching route inside it is a 404, never a wider host.
+        None => virtual_host(exchange)?,
+    };
     // httpsRedirect stands before every route of the host.
     if host.require_tls && exchange.scheme != "https" {
         return Ok(Some(redirect::to_https(exchange)));

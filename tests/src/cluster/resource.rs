@@ -8,7 +8,7 @@ pub(super) struct Resource {
 }
 
 /// Kind, group with version, plural, and whether it has a namespace.
-const KINDS: [(&str, &str, &str, bool); 23] = [
+const KINDS: [(&str, &str, &str, bool); 24] = [
     ("Gateway", "apis/networking.istio.io/v1", "gateways", true),
     ("VirtualService", "apis/networking.istio.io/v1", "virtualservices", true),
     ("DestinationRule", "apis/networking.istio.io/v1", "destinationrules", true),
@@ -24,6 +24,7 @@ const KINDS: [(&str, &str, &str, bool); 23] = [
     ("DaemonSet", "apis/apps/v1", "daemonsets", true),
     ("HorizontalPodAutoscaler", "apis/autoscaling/v2", "horizontalpodautoscalers", true),
     ("PodDisruptionBudget", "apis/policy/v1", "poddisruptionbudgets", true),
+    ("Ingress", "apis/networking.k8s.io/v1", "ingresses", true),
     ("NetworkPolicy", "apis/networking.k8s.io/v1", "networkpolicies", true),
     (
         "ValidatingWebhookConfiguration",

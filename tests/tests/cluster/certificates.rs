@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
-use portcullis_tests::cluster::ApiServer;
+use portcullis_tests::cluster::{ApiServer, namespace_address};
 use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
+use portcullis_tests::http::service;
 use portcullis_tests::process::poll;
+use portcullis_tests::raw::Raw;
+use portcullis_tests::upstream::{Upstream, ok};
 use serde_json::{Value, json};
 
 use crate::api_server;
@@ -45,7 +48,7 @@ spec:
 
 fn start(cluster: &ApiServer) -> Gateway {
     let kubeconfig = cluster.account();
-    Setup::new("", &[443])
+    Setup::new("", &[80, 443])
         .arguments(&["--kubernetes", "--write-status"])
         .variable("KUBECONFIG", &kubeconfig)
         .start()
@@ -64,6 +67,41 @@ fn await_that(cluster: &ApiServer, path: &str, what: &str, holds: impl Fn(u16, &
 fn ready(gateway: &Value) -> Value {
     let mut conditions = gateway["status"]["conditions"].as_array().into_iter().flatten();
     conditions.find(|found| found["type"] == "CertificatesReady").cloned().unwrap_or_default()
+}
+
+/// An Ingress as cert-manager makes it for the time being.
+const SOLVER: &str = "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: cm-acme-http-solver-x, namespace: istio-system, labels: {acme.cert-manager.io/http01-solver: 'true'}}
+spec:
+  rules:
+  - host: a.test
+    http:
+      paths:
+      - path: /.well-known/acme-challenge/token
+        pathType: Exact
+        backend: {service: {name: solver, port: {number: 80}}}";
+
+/// The authority asks on port 80, which nothing else is served on.
+#[test]
+fn a_challenge_is_answered_as_long_as_its_solver_is_there() {
+    let Some((_turn, cluster)) = api_server() else { return };
+    cluster.install_crds();
+    let answers = Upstream::serve_on(namespace_address(), |_| ok("token.key"));
+    let running = start(&cluster);
+    let solver = service("solver", "http", &[answers.address()])
+        .replace("namespace: default", "namespace: istio-system");
+    cluster.apply(&(solver + "\n---" + SOLVER));
+    let ask = || {
+        let stream = std::net::TcpStream::connect(running.address(80)).ok()?;
+        Some(Raw::on(stream).get("/.well-known/acme-challenge/token", "a.test"))
+    };
+    let answered = || ask().filter(|answer| answer.text() == "token.key");
+    poll(Instant::now() + LIMIT, answered).expect("an answer");
+    cluster.delete("Ingress", "istio-system", "cm-acme-http-solver-x");
+    let gone = || ask().is_none_or(|answer| answer.status == 404).then_some(());
+    poll(Instant::now() + LIMIT, gone).expect("the end of it");
 }
 
 #[test]

@@ -126,7 +126,7 @@ spec: {serviceAccountName: portcullis, containers: [{name: gateway, image: portc
     let arguments = ["--kubernetes", "--watch-namespace", "default", "--pod", "edge-1"];
     let setup = Setup::new("", &[80]).arguments(&arguments).variable("KUBECONFIG", &kubeconfig);
     let gateway = setup.start();
-    await_watches(&gateway, "following", 18.0);
+    await_watches(&gateway, "following", 19.0);
     await_watches(&gateway, "forbidden", 0.0);
     await_answer("the route is live", &gateway, "a.test", |answer| answer.text() == "app");
     let all = gateway.page("Admin", "/config_dump").text();

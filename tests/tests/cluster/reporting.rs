@@ -115,7 +115,7 @@ fn a_status_is_written_once_by_one_of_three_replicas_and_the_next_one_goes_on() 
     let mut gateways: Vec<Gateway> = (0..3).map(|_| reporting(&kubeconfig)).collect();
     let leader = await_leader(&gateways, 3, LIMIT);
     // A kind that one of them picks up later is told as not served by all meanwhile.
-    gateways.iter().for_each(|gateway| await_watches(gateway, "following", 10.0));
+    gateways.iter().for_each(|gateway| await_watches(gateway, "following", 11.0));
     assert_eq!(gateways.iter().filter(|gateway| leads(gateway)).count(), 1);
 
     // What others name comes first, so nothing is wrong in between.

@@ -23,6 +23,9 @@ pub const GATEWAY_UID: &str = "portcullis.dev/gateway-uid";
 /// The annotation of a Certificate that names its Gateway for people: `namespace/name`.
 pub const GATEWAY: &str = "portcullis.dev/gateway";
 
+/// The label of what cert-manager's solvers for HTTP-01 are made of; its value is `true`.
+pub const SOLVER: &str = "acme.cert-manager.io/http01-solver";
+
 const KEY_ALGORITHMS: &[&str] = &["RSA", "ECDSA", "Ed25519"];
 const KEY_ENCODINGS: &[&str] = &["PKCS1", "PKCS8"];
 const ROTATION_POLICIES: &[&str] = &["Never", "Always"];

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portcullis_api::cert_manager::SOLVER;
 use portcullis_api::core::{IngressPath, IngressService};
 use portcullis_api::{Ingress, Kind};
 use portcullis_snapshot::action::{Action, Destination, Destinations, Forward, HeaderOps};
@@ -27,8 +28,6 @@ use crate::objects::{Objects, in_namespace};
 
 /// The port that authorities ask on.
 pub(crate) const PORT: u16 = 80;
-/// What cert-manager labels its solvers with.
-pub(crate) const SOLVER: &str = "acme.cert-manager.io/http01-solver";
 
 /// The challenges by host.
 pub(crate) type Challenges = Arc<HostIndex<Arc<VirtualHost>>>;

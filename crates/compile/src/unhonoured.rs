@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use portcullis_api::cert_manager::SOLVER;
 use portcullis_api::networking::TrafficPolicy;
 use portcullis_api::{DestinationRule, Kind, ObjectRef, Unsupported};
 
-use crate::challenges::{SOLVER, is_solver};
+use crate::challenges::is_solver;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Reporter, Subject};
 use crate::environment::Environment;
 use crate::objects::Objects;

@@ -18,11 +18,13 @@ use kube::api::{
 };
 use kube::core::Request;
 use kube::{Client, Error, Resource as _};
+use portcullis_api::Kind;
+use portcullis_api::cert_manager::SOLVER;
 use portcullis_telemetry::metrics::cluster::Clock;
 use rand::RngExt as _;
 
 use super::book::{From, Seen, Shared, Told};
-use super::kinds::{Followed, Place, Watched};
+use super::kinds::{Followed, Watched};
 use super::read::{Keep, Reading, read, reference};
 use super::unread::{self, qualified_unless};
 use super::{News, Sink};
@@ -199,8 +201,12 @@ impl Task {
     /// a second list must not bring back what is gone.
     async fn list(&self, resource: &Arc<ApiResource>) -> Result<(Vec<Seen>, String), Error> {
         let mut seen = Vec::new();
-        let mut page =
-            ListParams { field_selector: self.fields(), limit: Some(PAGE), ..ListParams::default() };
+        let mut page = ListParams {
+            field_selector: self.fields(),
+            label_selector: self.labels(),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        };
         loop {
             let request = self.request(resource);
             let request = match self.watched.kind {
@@ -226,7 +232,12 @@ impl Task {
         course: &mut Course,
     ) -> Option<End> {
         let timeout = Some(rand::rng().random_range(WATCH_SECONDS));
-        let wish = WatchParams { field_selector: self.fields(), timeout, ..WatchParams::default() };
+        let wish = WatchParams {
+            field_selector: self.fields(),
+            label_selector: self.labels(),
+            timeout,
+            ..WatchParams::default()
+        };
         let request = self.request(resource);
         let request = match self.watched.kind {
             Followed::Read(_) => request.watch(&wish, place),
@@ -299,14 +310,18 @@ impl Task {
     }
 
     fn fields(&self) -> Option<String> {
-        match (self.only, self.watched.place) {
+        match (self.only, self.watched.kind) {
             (Some(name), _) => Some(format!("metadata.name={name}")),
             // Helm's history and account tokens are no credentials, and may be large.
-            (None, Place::Own) => {
+            (None, Followed::Read(Kind::Secret)) => {
                 Some("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token".to_owned())
             }
-            (None, Place::Namespaces | Place::OwnAndRoot(_)) => None,
+            (None, _) => None,
         }
+    }
+
+    fn labels(&self) -> Option<String> {
+        (self.watched.kind == Followed::Read(Kind::Ingress)).then(|| format!("{SOLVER}=true"))
     }
 }
 

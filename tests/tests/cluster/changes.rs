@@ -42,7 +42,7 @@ fn what_is_applied_is_served_and_what_is_deleted_is_not() {
     await_watches(&gateway, "not_installed", 5.0);
     cluster.install_crds();
     gateway.await_samples("the kinds are picked up", |samples| {
-        samples.sum("portcullis_cluster_watches", &[("state", "following")]) == 10.0
+        samples.sum("portcullis_cluster_watches", &[("state", "following")]) == 11.0
     });
 
     let (old, new) = (Authority::new("old root"), Authority::new("new root"));

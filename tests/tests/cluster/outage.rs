@@ -65,7 +65,7 @@ fn an_api_server_that_dies_takes_nothing_along() {
         cluster.kill();
         let end = Instant::now() + outage;
         gateway.await_samples("the loss is told", |samples| {
-            samples.sum("portcullis_cluster_watches", &[("state", "failing")]) == 10.0
+            samples.sum("portcullis_cluster_watches", &[("state", "failing")]) == 11.0
         });
         let before = answers.load(Ordering::Relaxed);
         let more = || (answers.load(Ordering::Relaxed) > before + 10 * CLIENTS).then_some(());
@@ -82,7 +82,7 @@ fn an_api_server_that_dies_takes_nothing_along() {
         assert!(age >= outage.as_secs_f64() - 1.0, "the configuration grows old: {age}");
         cluster.start_again();
         gateway.await_samples("the watches are back", |samples| {
-            samples.sum("portcullis_cluster_watches", &[("state", "following")]) == 10.0
+            samples.sum("portcullis_cluster_watches", &[("state", "following")]) == 11.0
         });
         // What is written afterwards arrives, and what was there has not been away.
         cluster.apply(&routes("more", &["b.test"], &[to("app", "")]));

@@ -13,7 +13,7 @@ use portcullis_api::{Gateway, Kind, ObjectRef};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Subject};
 use crate::environment::Environment;
-use crate::gateway::selects;
+use crate::gateway::{oldest_first, selects};
 use crate::objects::Objects;
 
 /// Which Gateways may ask. A certificate lies beside the gateway, so one that is asked for from another namespace is made
@@ -52,9 +52,7 @@ pub struct Certificates {
 pub fn certificates(objects: &Objects, environment: &Environment, rules: &CertificateRules) -> Certificates {
     let mut asking =
         Asking { environment, rules, wanted: BTreeMap::new(), diagnostics: Diagnostics::default() };
-    let mut gateways: Vec<&Gateway> = objects.gateways.values().map(|gateway| &**gateway).collect();
-    gateways.sort_by(|left, right| left.meta.by_age(&right.meta));
-    for gateway in gateways.into_iter().filter(|gateway| selects(gateway, environment)) {
+    for gateway in oldest_first(objects).into_iter().filter(|gateway| selects(gateway, environment)) {
         asking.of_gateway(gateway);
     }
     Certificates { wanted: asking.wanted, diagnostics: asking.diagnostics.into_sorted() }
@@ -86,12 +84,10 @@ impl Asking<'_> {
         if !self.may_ask(gateway, &spec) {
             return;
         }
-        let before = self.wanted.len();
         for (index, server) in gateway.spec.servers.iter().enumerate() {
             self.of_server(gateway, (index, server), &spec);
         }
-        let asks = self.wanted.values().any(|wanted| wanted.gateway == subject.object_ref());
-        if before == self.wanted.len() && !asks && !terminates_any(gateway) {
+        if gateway.spec.servers.iter().all(|server| credentials(server).is_empty()) {
             self.diagnostics.report(
                 Code::BadCertificateRequest,
                 subject,
@@ -169,10 +165,6 @@ impl Asking<'_> {
             }
         }
     }
-}
-
-fn terminates_any(gateway: &Gateway) -> bool {
-    gateway.spec.servers.iter().any(|server| !credentials(server).is_empty())
 }
 
 /// The Secrets of a server that ends TLS, with the fields that name them.

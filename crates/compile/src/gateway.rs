@@ -41,10 +41,8 @@ pub(crate) fn merge<'a>(
     diagnostics: &mut Diagnostics,
 ) -> BTreeMap<ListenerKey, MergedPort<'a>> {
     let ports = Ports::new(objects, environment);
-    let mut gateways: Vec<&Gateway> = objects.gateways.values().map(|gateway| &**gateway).collect();
-    gateways.sort_by(|left, right| left.meta.by_age(&right.meta));
     let mut merged = BTreeMap::new();
-    for gateway in gateways {
+    for gateway in oldest_first(objects) {
         if !selects(gateway, environment) {
             diagnostics.report(
                 Code::GatewayOfOtherWorkload,
@@ -62,6 +60,13 @@ pub(crate) fn merge<'a>(
         }
     }
     merged
+}
+
+/// Every Gateway, in the order in which they get what several want.
+pub(crate) fn oldest_first(objects: &Objects) -> Vec<&Gateway> {
+    let mut gateways: Vec<&Gateway> = objects.gateways.values().map(|gateway| &**gateway).collect();
+    gateways.sort_by(|left, right| left.meta.by_age(&right.meta));
+    gateways
 }
 
 /// Whether the workload carries every label of the Gateway's selector; an empty one selects every workload.

@@ -39,7 +39,7 @@ impl RouteTable {
     /// it.
     #[must_use]
     pub fn challenge(&self, request: &RequestView<'_>) -> Option<&Arc<VirtualHost>> {
-        if self.challenges.is_empty() || !request.path.starts_with(ACME_CHALLENGE) {
+        if !request.path.starts_with(ACME_CHALLENGE) {
             return None;
         }
         self.challenges.find(&request.host()).filter(|host| host.find(request).is_some())

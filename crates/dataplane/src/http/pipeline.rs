@@ -59,7 +59,8 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
         exchange.grpc_web = grpc_web::recognise(&exchange.request.headers);
     }
     // A certificate authority asks before the host has a certificate: nothing may come before its answer.
-    let challenged = table(exchange).and_then(|table| table.challenge(&exchange.view()).cloned());
+    let asked = table(exchange).filter(|table| !table.challenges.is_empty());
+    let challenged = asked.and_then(|table| table.challenge(&exchange.view()).cloned());
     let host = match challenged {
         Some(host) => host,
         // The virtual host is final: no matching route inside it is a 404, never a wider host.

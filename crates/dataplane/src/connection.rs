@@ -22,7 +22,7 @@ use crate::listen::canonical;
 use crate::stream::Stream;
 use crate::upstream::introduce::Ends;
 use crate::worker::{OpenConnection, Pinned, Worker};
-use crate::{http, tcp, tls};
+use crate::{clock, http, tcp, tls};
 
 /// Facts about a downstream connection, shared by everything that happens on it.
 pub(crate) struct Connection {
@@ -64,7 +64,7 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// How long it may wait for a request from now on.
     pub(crate) fn wait(&self) -> Duration {
-        let until = self.ends_idle_at.map(|end| end.saturating_duration_since(Instant::now()));
+        let until = self.ends_idle_at.map(|end| end.saturating_duration_since(clock::now()));
         until.map_or(self.idle, |until| until.min(self.idle))
     }
 }
@@ -162,7 +162,7 @@ pub(crate) async fn run(connection: Connection, stream: Stream, ahead: BytesMut)
             drop(chain);
             // On the heap, and only where there is HTTP: the state of an exchange is four times that of a
             // connection whose bytes are merely carried.
-            Box::pin(http::serve(Rc::new(connection), stream, ahead)).await;
+            clock::steady(http::serve(Rc::new(connection), stream, ahead)).await;
         }
         ChainService::Tcp(route) => tcp::serve(&connection, Arc::clone(route), stream, ahead).await,
         ChainService::Nothing => tcp::no_route(&connection),
@@ -258,7 +258,7 @@ impl Connection {
     /// Whether it has lived long enough.
     pub(crate) fn is_old(&self) -> bool {
         let life = self.worker.pin().snapshot.settings.connections.life;
-        life.is_some_and(|life| self.started_at.elapsed() >= life)
+        life.is_some_and(|life| clock::now() - self.started_at >= life)
     }
 
     /// Waits until a connection without requests should end: when draining begins, or, if that had begun

@@ -18,7 +18,7 @@ pub fn http1(bytes: &[u8], step: usize) {
         }
         body(&bytes[end..], step, request.framing);
     }
-    if let Ok(response) = head::response(BytesMut::from(&bytes[..end]))
+    if let Ok(response) = head::response(&bytes[..end])
         && let Ok(framing) = head::response_framing(&response, false)
     {
         body(&bytes[end..], step, framing);

@@ -5,6 +5,7 @@
 //! dies on one worker. What to serve comes from a snapshot cell; the data plane has never heard of
 //! Kubernetes or of files.
 
+mod clock;
 mod connection;
 mod error;
 mod filter;

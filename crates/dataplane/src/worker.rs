@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use portcullis_snapshot::cell::Reader;
@@ -20,6 +20,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::Notify;
 
 use crate::Config;
+use crate::clock;
 use crate::connection::Scope;
 use crate::http::forward::mirror;
 use crate::postgres::cancel::Sessions;
@@ -144,7 +145,7 @@ impl Worker {
 
     /// The value of a `date` header now, formatted once a second (RFC 9110 §5.6.7).
     pub(crate) fn date(&self) -> Bytes {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut date = self.date.borrow_mut();
         if date.0 != second {

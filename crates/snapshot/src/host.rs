@@ -3,6 +3,7 @@
 //! Serves virtual hosts (Host header) and filter chains (SNI) alike. Cost depends on the number of
 //! labels in the name asked for, never on the number of names held.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::FastMap;
@@ -167,16 +168,20 @@ impl<T> HostIndex<T> {
 /// The host part of an authority: the port is cut off, IPv6 brackets stay.
 #[must_use]
 pub fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if authority[colon + 1..].bytes().all(|byte| byte.is_ascii_digit()) => {
-            // `::1` without brackets is no host:port pair.
-            if authority[..colon].contains(':') && !authority[..colon].ends_with(']') {
-                authority
-            } else {
-                &authority[..colon]
-            }
-        }
-        _ => authority,
+    let digits = authority.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let Some(host) = authority[..authority.len() - digits].strip_suffix(':') else { return authority };
+    // `::1` without brackets is no host:port pair.
+    if host.bytes().any(|byte| byte == b':') && !host.ends_with(']') { authority } else { host }
+}
+
+/// The host part of an authority as it is looked up: without its port, in lower case.
+#[must_use]
+pub fn looked_up(authority: &str) -> Cow<'_, str> {
+    let host = without_port(authority);
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
     }
 }
 

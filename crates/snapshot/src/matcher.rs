@@ -6,7 +6,7 @@ use std::fmt;
 use regex::bytes::Regex;
 
 use crate::headers::Headers;
-use crate::host::without_port;
+use crate::host::looked_up;
 
 /// What routing may know of a request.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +29,7 @@ impl<'a> RequestView<'a> {
     /// Host for the virtual-host look-up: lower case, without port.
     #[must_use]
     pub fn host(&self) -> Cow<'a, str> {
-        let host = without_port(self.authority);
-        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(host.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(host)
-        }
+        looked_up(self.authority)
     }
 
     /// Value of a header or pseudo-header, several lines joined by `,`; `None` when absent.
@@ -52,9 +47,9 @@ impl<'a> RequestView<'a> {
                 let mut values = self.headers.iter().filter(|field| field.name == name.as_bytes());
                 let first = values.next()?;
                 if values.next().is_none() {
-                    return Some(Cow::Borrowed(&first.value));
+                    return Some(Cow::Borrowed(first.value));
                 }
-                self.headers.joined(name).map(|joined| Cow::Owned(joined.to_vec()))
+                self.headers.joined(name).map(|joined| Cow::Owned(joined.into_owned()))
             }
         }
     }

@@ -33,8 +33,6 @@ pub struct RequestRecord {
     pub protocol: Option<Protocol>,
     /// `:authority`.
     pub authority: Option<Bytes>,
-    /// `:scheme`. Not logged.
-    pub scheme: Option<Bytes>,
     /// Status sent; 0 when none ever was.
     pub response_code: u16,
     /// Why it ended this way.
@@ -87,7 +85,7 @@ pub struct RequestRecord {
     pub response_messages: u64,
     /// Which object is to blame for a 404 or a 503. Portcullis only: JSON key `portcullis_reason`,
     /// left out when `None`.
-    pub reason: Option<Reason>,
+    pub reason: Option<Box<Reason>>,
 }
 
 impl RequestRecord {
@@ -102,7 +100,6 @@ impl RequestRecord {
             path: None,
             protocol: None,
             authority: None,
-            scheme: None,
             response_code: 0,
             flags: Flags::NONE,
             details: None,

@@ -71,7 +71,6 @@ pub(crate) fn request() -> RequestRecord {
         path: Some(Bytes::from_static(b"/cart?id=7")),
         protocol: Some(Protocol::Http2),
         authority: Some(Bytes::from_static(b"shop.example.com")),
-        scheme: Some(Bytes::from_static(b"https")),
         response_code: 200,
         details: Some(Details::VIA_UPSTREAM),
         bytes_sent: 512,

@@ -26,7 +26,7 @@ pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Repl
         return if policy.forward_unmatched_preflights { None } else { Some(reply) };
     }
     let out = &mut reply.headers;
-    out.append("access-control-allow-origin", origin.clone());
+    out.append("access-control-allow-origin", origin);
     credentials(policy, out);
     if let Some(methods) = &policy.allow_methods {
         out.append("access-control-allow-methods", echoed(methods, Some(method)));
@@ -39,7 +39,7 @@ pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Repl
     }
     expose(policy, out);
     if let Some(age) = &policy.max_age {
-        out.append("access-control-max-age", age.clone());
+        out.append("access-control-max-age", age);
     }
     Some(reply)
 }
@@ -51,12 +51,12 @@ pub(crate) fn on_response(exchange: &Exchange, response: &mut Response) {
     if !allows(policy, origin) {
         return;
     }
-    response.headers.set("access-control-allow-origin", origin.clone());
+    response.headers.set("access-control-allow-origin", origin);
     if policy.allow_credentials {
         response.headers.set("access-control-allow-credentials", "true");
     }
     if let Some(exposed) = &policy.expose_headers {
-        response.headers.set("access-control-expose-headers", exposed.clone());
+        response.headers.set("access-control-expose-headers", exposed);
     }
 }
 
@@ -65,8 +65,8 @@ fn allows(policy: &CorsPolicy, origin: &[u8]) -> bool {
 }
 
 /// `*` stands for what was asked.
-fn echoed(allowed: &Bytes, asked: Option<&Bytes>) -> Bytes {
-    if &allowed[..] == b"*" { asked.cloned().unwrap_or_default() } else { allowed.clone() }
+fn echoed<'a>(allowed: &'a Bytes, asked: Option<&'a [u8]>) -> &'a [u8] {
+    if &allowed[..] == b"*" { asked.unwrap_or_default() } else { allowed }
 }
 
 fn credentials(policy: &CorsPolicy, out: &mut Headers) {
@@ -77,6 +77,6 @@ fn credentials(policy: &CorsPolicy, out: &mut Headers) {
 
 fn expose(policy: &CorsPolicy, out: &mut Headers) {
     if let Some(exposed) = &policy.expose_headers {
-        out.append("access-control-expose-headers", exposed.clone());
+        out.append("access-control-expose-headers", exposed);
     }
 }

@@ -106,7 +106,7 @@ impl Facts<'_> {
         let response = self.response?;
         match name {
             ":status" => Some(Cow::Owned(response.status.to_string().into_bytes())),
-            name => response.headers.first(name).map(|value| Cow::Borrowed(&value[..])),
+            name => response.headers.first(name).map(Cow::Borrowed),
         }
     }
 

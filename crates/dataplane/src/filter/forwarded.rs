@@ -52,14 +52,15 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
     let pinned = Rc::clone(&exchange.scope.pinned);
     let settings = &pinned.snapshot.settings;
     let hops = settings.trusted_proxies as usize;
-    let said = exchange.request.upgrade.as_ref().and_then(|_| exchange.request.headers.joined("connection"));
+    let said =
+        exchange.request.upgrade.as_ref().and_then(|_| exchange.request.headers.joined_owned("connection"));
     drop_not_for_upstreams(&mut exchange.request.headers);
     // An upgrade that is allowed goes on to the upstream in the client's words, and routes may match it.
     if let Some(protocol) = exchange.request.upgrade.clone() {
         exchange.request.headers.append("connection", said.unwrap_or_else(|| "Upgrade".into()));
         exchange.request.headers.append("upgrade", protocol);
     }
-    let received = exchange.request.headers.joined("x-forwarded-for");
+    let received = exchange.request.headers.joined_owned("x-forwarded-for");
     let peer = exchange.connection.peer_ip_text().clone();
     let behind = received.as_deref().filter(|_| hops > 0).and_then(|list| nth_from_right(text(list), hops));
     let (client, client_text) = match behind {
@@ -85,15 +86,15 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
     let own = settings.own_headers.request_id.then(|| exchange.worker().with_dice(random_uuid));
     let port = exchange.connection.local.port();
     let headers = &mut exchange.request.headers;
-    headers.set("x-forwarded-for", appended.clone());
+    headers.set("x-forwarded-for", &appended);
     headers.set("x-forwarded-proto", exchange.scheme);
     if let Some(id) = &own {
-        headers.set("x-request-id", id.clone());
+        headers.set("x-request-id", id);
     }
     if settings.own_headers.forwarded_port && (hops == 0 || !headers.contains("x-forwarded-port")) {
         headers.set("x-forwarded-port", port.to_string());
     }
-    let id = own.or_else(|| headers.first("x-request-id").cloned());
+    let id = own.or_else(|| headers.first_owned("x-request-id"));
     headers.append("x-envoy-external-address", client_text);
     client_certificate(exchange, settings.forward_client_cert);
     exchange.record.inner.x_forwarded_for = Some(appended);
@@ -106,7 +107,7 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
 /// # Errors
 /// When there is one, and none is taken.
 pub(crate) fn underscores(headers: &mut Headers, rule: Underscores) -> Result<(), ClientError> {
-    let has_one = |field: &Header| memchr::memchr(b'_', &field.name).is_some();
+    let has_one = |field: Header<'_>| memchr::memchr(b'_', field.name).is_some();
     match rule {
         Underscores::Allow => {}
         Underscores::Drop => headers.retain(|field| !has_one(field)),
@@ -119,12 +120,12 @@ pub(crate) fn underscores(headers: &mut Headers, rule: Underscores) -> Result<()
 /// Drops fields that end at this hop, and those that `Connection` names, unless the gateway or an
 /// authenticator relies on them (CVE-2024-45410); and what only the gateway may say.
 fn drop_not_for_upstreams(headers: &mut Headers) {
-    let named = headers.joined("connection");
+    let named = headers.joined_owned("connection");
     let is_named = |name: &[u8]| {
         let tokens = named.as_deref().unwrap_or_default().split(|&byte| byte == b',');
         tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(name))
     };
-    headers.retain(|field| match &field.name[..] {
+    headers.retain(|field| match field.name {
         name if is_reserved(name) => false,
         b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade"
         | b"http2-settings" => false,
@@ -229,7 +230,7 @@ mod tests {
             headers.append(name, value);
         }
         drop_not_for_upstreams(&mut headers);
-        let left: Vec<_> = headers.iter().map(|field| text(&field.name).to_owned()).collect();
+        let left: Vec<_> = headers.iter().map(|field| text(field.name).to_owned()).collect();
         assert_eq!(left, ["x-forwarded-for", "authorization", "te", "x-b"]);
     }
 

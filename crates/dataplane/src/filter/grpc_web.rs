@@ -33,7 +33,7 @@ pub(crate) struct Forms {
 
 /// The forms of a request that is gRPC-Web. Types with another encoding than protobuf are not translated.
 pub(crate) fn recognise(headers: &Headers) -> Option<Forms> {
-    let is_text = |value: &Bytes| value == TEXT || value == TEXT_PROTO;
+    let is_text = |value: &[u8]| value == TEXT || value == TEXT_PROTO;
     let kind = headers.first("content-type")?;
     let text_request = is_text(kind);
     (text_request || kind == WEB || kind == WEB_PROTO)
@@ -54,8 +54,8 @@ pub(crate) fn on_request(headers: &mut Headers) {
 /// Makes a response's head that of a gRPC-Web response, and tells whether its body, if there is one, is no gRPC and
 /// has to become a message ([`explain`]).
 pub(crate) fn on_response(forms: Forms, response: &mut Response) -> bool {
-    let kind = response.headers.first("content-type").cloned().unwrap_or_default();
-    let is_grpc = response.status == 200 && (is_type(&kind, b"application/grpc") || is_web(&kind));
+    let kind = response.headers.first("content-type").unwrap_or_default();
+    let is_grpc = response.status == 200 && (is_type(kind, b"application/grpc") || is_web(kind));
     response.headers.remove("content-length");
     response.headers.set("content-type", if forms.text_response { TEXT_PROTO } else { WEB_PROTO });
     !is_grpc
@@ -86,9 +86,9 @@ fn trailers_frame(trailers: &Headers) -> Bytes {
     frame.put_u8(TRAILERS);
     frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     for field in trailers.iter() {
-        frame.extend_from_slice(&field.name);
+        frame.extend_from_slice(field.name);
         frame.put_u8(b':');
-        frame.extend_from_slice(&field.value);
+        frame.extend_from_slice(field.value);
         frame.extend_from_slice(b"\r\n");
     }
     frame.freeze()

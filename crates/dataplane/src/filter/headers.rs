@@ -123,12 +123,12 @@ fn apply(
 /// What a rule sets or removes is not the client's to say, under no spelling that an upstream may take for it.
 fn drop_aliases(headers: &mut Headers, operations: [&HeaderOps; 2]) {
     headers.retain(|field| {
-        let is = |own: &[u8]| is_alias(&field.name, own);
+        let is = |own: &[u8]| is_alias(field.name, own);
         let among = |operations: &&HeaderOps| {
             operations.set.iter().any(|(name, _)| is(name))
                 || operations.remove.iter().any(|name| is(name.as_bytes()))
         };
-        !is_suspect(&field.name) || !operations.iter().any(among)
+        !is_suspect(field.name) || !operations.iter().any(among)
     });
 }
 

@@ -133,7 +133,7 @@ fn poll_h2(
         None => {}
     }
     Poll::Ready(match ready!(stream.poll_trailers(cx)) {
-        Ok(Some(trailers)) => Some(Ok(Frame::Trailers(convert::headers(trailers)))),
+        Ok(Some(trailers)) => Some(Ok(Frame::Trailers(convert::headers(&trailers)))),
         Ok(None) => None,
         Err(error) => Some(Err(error.into())),
     })
@@ -187,7 +187,7 @@ pub(crate) enum Sink {
         body: BodyWriter,
     },
     /// An HTTP/2 stream.
-    H2(H2Sink),
+    H2(Box<H2Sink>),
 }
 
 /// An HTTP/2 stream with the piece that waits for flow control.
@@ -207,9 +207,9 @@ enum Finish {
 
 impl H2Sink {
     /// A sink for `stream`; `ended` when its head has ended it already.
-    pub(crate) fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
+    pub(crate) fn new(stream: SendStream<Bytes>, ended: bool) -> Box<Self> {
         let finish = if ended { Finish::Done } else { Finish::No };
-        Self { stream, waiting: Bytes::new(), finish }
+        Box::new(Self { stream, waiting: Bytes::new(), finish })
     }
 
     /// Sends what flow control lets through; ready when nothing waits any more.

@@ -16,6 +16,7 @@ use portcullis_telemetry::record::{Protocol, RequestRecord};
 use portcullis_traffic::breaker::Permit;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::connection::{Connection, Scope};
 use crate::error::ClientError;
 use crate::filter::{cookie, grpc_web};
@@ -34,6 +35,14 @@ use crate::worker::Worker;
 pub(crate) struct Arrival {
     pub(crate) started: SystemTime,
     pub(crate) at: Instant,
+}
+
+impl Arrival {
+    /// Now, whatever else the task has done since it was woken.
+    pub(crate) fn now() -> Self {
+        clock::forget();
+        Self { started: clock::wall(), at: clock::now() }
+    }
 }
 
 /// How an exchange ended, and what it gives back.
@@ -129,7 +138,7 @@ impl Record {
 
     /// Time since the request began.
     pub(crate) fn elapsed(&self) -> std::time::Duration {
-        self.at.elapsed()
+        clock::now() - self.at
     }
 
     /// The request breaks HTTP/2's rules: its stream is reset.
@@ -153,7 +162,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.client_left();
-        self.inner.duration = self.at.elapsed();
+        self.inner.duration = self.elapsed();
         self.worker.shard.request_ended();
         self.worker.finish_request(&self.inner);
     }
@@ -201,7 +210,7 @@ pub(crate) async fn run(
     record.inner.protocol = Some(protocol(request.version));
     record.inner.wire_received = request.wire as u64;
     record.inner.grpc = request.is_grpc();
-    record.inner.user_agent = request.headers.first("user-agent").cloned();
+    record.inner.user_agent = request.user_agent.clone();
     let exchange = Box::new(Exchange {
         scope: connection.scope(),
         connection: Rc::clone(connection),

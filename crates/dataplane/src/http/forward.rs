@@ -50,7 +50,8 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
         Target::Cluster(id) => *id,
         Target::Unknown(name) => {
             let object = Some(matched.route().origin.to_string().into());
-            exchange.record.inner.reason = Some(Reason { object, why: format!("no cluster {name}").into() });
+            let reason = Reason { object, why: format!("no cluster {name}").into() };
+            exchange.record.inner.reason = Some(Box::new(reason));
             let reply = reply::answer(&RouteError::ClusterNotFound.into(), false);
             return reply::send(exchange, reply, body, responder).await;
         }
@@ -219,7 +220,7 @@ impl Journey<'_> {
         if error == UpstreamError::NoHealthyEndpoint {
             let why = "no healthy endpoint".into();
             let object = self.exchange.record.inner.cluster.as_ref().map(|cluster| Arc::clone(&cluster.name));
-            self.exchange.record.inner.reason = Some(Reason { object, why });
+            self.exchange.record.inner.reason = Some(Box::new(Reason { object, why }));
             self.exchange.record.inner.endpoint = None;
         }
         let reply = reply::answer(&Error::Upstream(error), self.retries > 0);

@@ -7,7 +7,6 @@ mod turn;
 use std::future::poll_fn;
 use std::num::NonZeroU64;
 use std::rc::Rc;
-use std::time::SystemTime;
 
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
@@ -15,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use portcullis_telemetry::metrics::DropReason;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::clock;
 use crate::connection::Connection;
 use crate::filter::forwarded;
 use crate::http::LINGER;
@@ -95,7 +95,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         match accepted {
             Ok(Some(Ok((request, respond)))) => {
                 let (connection, resets) = (Rc::clone(&connection), Rc::clone(&resets));
-                tokio::task::spawn_local(run(connection, resets, request, respond));
+                tokio::task::spawn_local(clock::steady(run(connection, resets, request, respond)));
                 left = left.map(|left| left.saturating_sub(1));
                 if left == Some(0) && !going {
                     going = true;
@@ -138,11 +138,11 @@ async fn run(
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
+    let arrival = Arrival::now();
     resets.opened();
     let (parts, stream) = request.into_parts();
     let has_body = !stream.is_end_stream();
-    let accepted = accept(parts, has_body).and_then(|mut request| {
+    let accepted = accept(&parts, has_body).and_then(|mut request| {
         let rule = connection.worker.pin().snapshot.settings.connections.underscores;
         // As Envoy does: a stream that breaks the rule is reset.
         let named = forwarded::underscores(&mut request.headers, rule);
@@ -160,7 +160,7 @@ async fn run(
     let body = if has_body { Body::H2 { stream, credit: 0 } } else { Body::Empty };
     let finished = exchange::run(&connection, request, body, Responder::H2(respond), arrival).await;
     if matches!(finished, Finished::Left) {
-        resets.taken_back(arrival.at.elapsed());
+        resets.taken_back(clock::now() - arrival.at);
     }
 }
 
@@ -171,7 +171,7 @@ fn may_be_sent(method: &[u8]) -> bool {
 }
 
 /// Checks what the HTTP/2 implementation leaves open (RFC 9113 §8.2, §8.3).
-fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reason> {
+fn accept(parts: &::http::request::Parts, has_body: bool) -> Result<Request, Reason> {
     if parts.headers.len() > MAX_HEADERS {
         return Err(Reason::INTERNAL_ERROR);
     }
@@ -179,12 +179,12 @@ fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reas
     if !may_be_sent(&method) || parts.method == ::http::Method::CONNECT {
         return Err(Reason::PROTOCOL_ERROR);
     }
-    let mut headers = convert::headers(parts.headers);
+    let mut headers = convert::headers(&parts.headers);
     let wire: usize = headers.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
     if wire > MAX_HEAD {
         return Err(Reason::INTERNAL_ERROR);
     }
-    let host = headers.first("host").cloned();
+    let host = headers.first_owned("host");
     let authority = match (parts.uri.authority(), host) {
         (Some(authority), Some(host)) if authority.as_str().as_bytes() != &host[..] => {
             return Err(Reason::PROTOCOL_ERROR);
@@ -207,7 +207,7 @@ fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reas
     if content_length(&headers).is_err() {
         return Err(Reason::PROTOCOL_ERROR);
     }
-    if headers.iter().any(|field| convert::is_connection_specific(&field.name)) {
+    if headers.iter().any(|field| convert::is_connection_specific(field.name)) {
         return Err(Reason::PROTOCOL_ERROR);
     }
     let scheme = match parts.uri.scheme_str() {
@@ -216,5 +216,17 @@ fn accept(parts: ::http::request::Parts, has_body: bool) -> Result<Request, Reas
         _ => None,
     };
     let version = Version::Http2;
-    Ok(Request { method, target, authority, scheme, version, headers, has_body, wire, upgrade: None })
+    let user_agent = headers.first_owned("user-agent");
+    Ok(Request {
+        method,
+        target,
+        authority,
+        scheme,
+        version,
+        headers,
+        user_agent,
+        has_body,
+        wire,
+        upgrade: None,
+    })
 }

@@ -22,6 +22,8 @@ pub(crate) struct Request {
     pub(crate) scheme: Option<&'static str>,
     pub(crate) version: Version,
     pub(crate) headers: Headers,
+    /// `user-agent` as the client sent it.
+    pub(crate) user_agent: Option<Bytes>,
     /// Whether a body follows.
     pub(crate) has_body: bool,
     /// Bytes of the head on the wire.

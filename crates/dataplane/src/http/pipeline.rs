@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_snapshot::action::Action;
-use portcullis_snapshot::host::without_port;
+use portcullis_snapshot::host::{looked_up, without_port};
 use portcullis_snapshot::listener::{ChainService, ChainTls};
 use portcullis_snapshot::path::{Prepared, prepare};
 use portcullis_snapshot::tls::ClientCertificate;
@@ -86,7 +86,7 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     }
     // A preflight that the policy can answer goes no further.
     if route.cors.is_some() {
-        exchange.origin = exchange.request.headers.joined("origin");
+        exchange.origin = exchange.request.headers.joined_owned("origin");
     }
     if let Some(policy) = &route.cors
         && let Some(reply) = cors::preflight(exchange, policy)
@@ -135,7 +135,7 @@ fn table(exchange: &Exchange) -> Option<&Arc<RouteTable>> {
 
 fn virtual_host(exchange: &mut Exchange) -> Result<Arc<VirtualHost>, RouteError> {
     let authority = text(&exchange.request.authority);
-    let host = exchange.view().host();
+    let host = looked_up(authority);
     let Some(table) = table(exchange) else { return Err(RouteError::NotFound) };
     if let Some(found) = table.hosts.find(&host) {
         if is_fronted(exchange, &host) {
@@ -146,7 +146,7 @@ fn virtual_host(exchange: &mut Exchange) -> Result<Arc<VirtualHost>, RouteError>
     let misdirected = is_misdirected(exchange, &host);
     let why = format!("no virtual host for {:?}", without_port(authority));
     let object = Arc::clone(&exchange.scope.chain.origin);
-    exchange.record.inner.reason = Some(Reason { object: Some(object), why: why.into() });
+    exchange.record.inner.reason = Some(Box::new(Reason { object: Some(object), why: why.into() }));
     Err(if misdirected { RouteError::Misdirected } else { RouteError::NotFound })
 }
 
@@ -192,8 +192,8 @@ fn find_route(exchange: &mut Exchange, host: Arc<VirtualHost>) -> Result<(), Rou
         }
         None => {
             let why = format!("none of the {} routes of this host matches", host.routes().len());
-            exchange.record.inner.reason =
-                Some(Reason { object: Some(Arc::clone(&host.name)), why: why.into() });
+            let reason = Reason { object: Some(Arc::clone(&host.name)), why: why.into() };
+            exchange.record.inner.reason = Some(Box::new(reason));
             Err(RouteError::NotFound)
         }
     }

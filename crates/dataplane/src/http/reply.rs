@@ -38,7 +38,7 @@ impl Reply {
         self
     }
 
-    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<Bytes>) -> Self {
+    pub(crate) fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.append(name, value);
         self
     }
@@ -242,7 +242,7 @@ pub(crate) async fn send(
 /// The length of the gateway's own body is no header a route may change.
 fn restore_length(response: &mut Response, body: &Bytes) {
     if !body.is_empty() {
-        response.headers.set("content-length", itoa::Buffer::new().format(body.len()).to_owned());
+        response.headers.set("content-length", itoa::Buffer::new().format(body.len()));
     }
 }
 

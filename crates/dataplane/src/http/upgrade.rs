@@ -19,7 +19,7 @@ use crate::tcp::pump::{Meter, Pump};
 /// Any other protocol, and an upgrade with a body, which two parsers could end at different places. An offer of `h2c`
 /// is declined by passing over it: the request is served as it is, and upstreams never hear of the offer.
 pub(crate) fn requested(headers: &mut Headers, framing: Framing) -> Result<Option<Bytes>, ClientError> {
-    let Some(protocol) = headers.joined("upgrade") else { return Ok(None) };
+    let Some(protocol) = headers.joined_owned("upgrade") else { return Ok(None) };
     let connection = headers.joined("connection").unwrap_or_default();
     let named = connection
         .split(|&byte| byte == b',')

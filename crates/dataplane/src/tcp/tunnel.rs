@@ -111,7 +111,7 @@ async fn answer(reader: &mut Reader) -> Result<ResponseHead, UpstreamError> {
     let mut interim = 0;
     loop {
         if let Some(end) = scan.end(&reader.buffer).map_err(|error| failed(&error))? {
-            let head = head::response(reader.buffer.split_to(end)).map_err(|error| failed(&error))?;
+            let head = head::response(&reader.buffer.split_to(end)).map_err(|error| failed(&error))?;
             if !(100..200).contains(&head.status) {
                 return Ok(head);
             }

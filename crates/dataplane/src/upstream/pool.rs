@@ -18,6 +18,7 @@ use portcullis_snapshot::{Cluster, FastMap};
 use portcullis_telemetry::metrics::PoolMetrics;
 use portcullis_traffic::breaker::Breaker;
 
+use crate::clock;
 use crate::error::UpstreamError;
 use crate::http::h1::io::{Reader, Writer, split};
 use crate::upstream::connect::{self, Dial, Purpose};
@@ -25,8 +26,7 @@ use crate::upstream::introduce::Ends;
 use crate::upstream::link::Link;
 pub(crate) use shared::H2Lease;
 use shared::Shared;
-pub(crate) use slot::Slot;
-use slot::Slots;
+use slot::{Slot, Slots};
 
 /// Most idle HTTP/1 connections kept per endpoint and worker; the oldest goes first.
 const MAX_IDLE: usize = 1024;
@@ -66,15 +66,21 @@ impl Key {
 pub(crate) struct H1Connection {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    pub(crate) key: Key,
-    /// Requests sent before this one.
-    pub(crate) served: u32,
     /// How long it had been idle; `None` for a new one.
     pub(crate) idle_for: Option<Duration>,
+    /// On the heap once for its whole life: a connection changes hands several times a request.
+    pub(crate) standing: Box<Standing>,
+}
+
+/// What stays with a connection, on loan or idle.
+pub(crate) struct Standing {
+    key: Key,
+    /// Requests sent before the present one.
+    pub(crate) served: u32,
     /// What is known of it.
     pub(crate) link: Rc<Link>,
     /// Its share of the cluster's connection limit.
-    pub(crate) slot: Slot,
+    slot: Slot,
 }
 
 /// What a request asks of a pool.
@@ -94,7 +100,7 @@ pub(crate) struct Wanted<'a> {
 
 /// A connection that can carry one exchange.
 pub(crate) enum Lease {
-    H1(Box<H1Connection>),
+    H1(H1Connection),
     H2(H2Lease),
 }
 
@@ -102,9 +108,7 @@ struct Idle {
     reader: Reader,
     writer: Writer,
     since: Instant,
-    served: u32,
-    link: Rc<Link>,
-    slot: Slot,
+    standing: Box<Standing>,
 }
 
 /// The connections of one cluster on one worker.
@@ -138,8 +142,7 @@ impl Pool {
         if wanted.http2 {
             self.shared.lease(cluster, key, wanted.host, breaker).await.map(Lease::H2)
         } else {
-            let connection = self.lease_h1(cluster, key, &wanted, breaker).await?;
-            Ok(Lease::H1(Box::new(connection)))
+            self.lease_h1(cluster, key, &wanted, breaker).await.map(Lease::H1)
         }
     }
 
@@ -169,50 +172,53 @@ impl Pool {
         slot.tried(&connected);
         let (stream, link) = Link::of(connected?);
         let (reader, writer) = split(stream, BytesMut::new());
-        Ok(H1Connection { reader, writer, key, served: 0, idle_for: None, link, slot })
+        let standing = Box::new(Standing { key, served: 0, link, slot });
+        Ok(H1Connection { reader, writer, idle_for: None, standing })
     }
 
     /// The most recently used idle connection that is still good.
     fn take_idle(&self, cluster: &Cluster, key: &Key) -> Option<H1Connection> {
         let mut pool = self.idle.borrow_mut();
         let idle = pool.get_mut(key)?;
-        while let Some(Idle { reader, writer, since, served, link, slot }) = idle.pop() {
-            let over = slot.is_older(cluster.pool.max_connection_duration);
+        while let Some(Idle { reader, writer, since, standing }) = idle.pop() {
+            let over = standing.slot.is_older(cluster.pool.max_connection_duration);
             if !over && !reader.with_stream(crate::stream::Stream::is_stale) {
-                let idle_for = Some(since.elapsed());
-                return Some(H1Connection { reader, writer, key: key.clone(), served, idle_for, link, slot });
+                let idle_for = Some(clock::now().into_std().saturating_duration_since(since));
+                return Some(H1Connection { reader, writer, idle_for, standing });
             }
             self.slots.ended();
-            drop(slot);
+            drop(standing);
         }
         None
     }
 
     /// Keeps a connection whose exchange has ended cleanly.
     pub(crate) fn put(&self, mut connection: H1Connection) {
-        connection.served = connection.served.saturating_add(1);
+        connection.standing.served = connection.standing.served.saturating_add(1);
         self.keep(connection);
     }
 
     /// Takes a connection back that was not used after all.
     pub(crate) fn put_unused(&self, lease: Lease) {
         if let Lease::H1(connection) = lease {
-            self.keep(*connection);
+            self.keep(connection);
         }
     }
 
     fn keep(&self, connection: H1Connection) {
-        let H1Connection { reader, writer, key, served, link, slot, .. } = connection;
+        let H1Connection { reader, writer, standing, .. } = connection;
         let mut pool = self.idle.borrow_mut();
-        let idle = match pool.get_mut(&key) {
+        let idle = match pool.get_mut(&standing.key) {
             Some(idle) => idle,
-            None => pool.entry(key.clone()).or_default(),
+            None => pool.entry(standing.key.clone()).or_default(),
         };
         let oldest = (idle.len() == MAX_IDLE).then(|| idle.remove(0));
-        idle.push(Idle { reader, writer, since: Instant::now(), served, link, slot });
+        if self.slots.has_waiting() {
+            self.slots.freed(&standing.key);
+        }
+        idle.push(Idle { reader, writer, since: clock::now().into_std(), standing });
         drop(pool);
         drop(oldest);
-        self.slots.freed(&key);
     }
 
     /// Whether the upstreams of this pool have lately ended connections that were kept.
@@ -239,7 +245,7 @@ impl Pool {
             idle.retain_mut(|idle| {
                 wanted
                     && fresh(key, idle.since)
-                    && !idle.slot.is_older(age)
+                    && !idle.standing.slot.is_older(age)
                     && !idle.reader.with_stream(crate::stream::Stream::is_stale)
             });
             !idle.is_empty()

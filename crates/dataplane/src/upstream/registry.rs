@@ -11,6 +11,7 @@ use portcullis_snapshot::{Cluster, FastMap, Snapshot};
 pub(crate) use portcullis_traffic::Tried;
 use portcullis_traffic::{ActiveRequest, Breaker, ClusterState, Observation, Pick};
 
+use crate::clock;
 use crate::error::UpstreamError;
 use crate::upstream::pool::{H1Connection, Lease, Pool, Wanted};
 use crate::worker::Worker;
@@ -40,7 +41,7 @@ impl Upstream {
         hash: Option<u64>,
         tried: &mut Tried,
     ) -> Result<Picked, UpstreamError> {
-        let picked = worker.with_dice(|dice| self.state.pick(Instant::now(), dice, hash, tried));
+        let picked = worker.with_dice(|dice| self.state.pick(clock::now().into_std(), dice, hash, tried));
         let pick = picked.map_err(|_| UpstreamError::NoHealthyEndpoint)?;
         tried.push(&pick);
         let active = pick.begin();
@@ -78,7 +79,7 @@ impl Upstream {
     /// Keeps a connection for another exchange.
     pub(crate) fn put(&self, connection: H1Connection) {
         let limit = self.cluster().pool.max_requests_per_connection;
-        if limit.is_none_or(|limit| connection.served + 1 < limit) {
+        if limit.is_none_or(|limit| connection.standing.served + 1 < limit) {
             self.pool.put(connection);
         }
     }
@@ -106,7 +107,7 @@ impl Picked {
 
     /// Reports what was seen of the endpoint.
     pub(crate) fn observe(&self, seen: Observation) {
-        self.upstream.state.observe(&self.pick, seen, Instant::now());
+        self.upstream.state.observe(&self.pick, seen, clock::now().into_std());
     }
 }
 

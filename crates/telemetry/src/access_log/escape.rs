@@ -66,6 +66,10 @@ const fn special(space: bool) -> Special {
 fn escape(value: &[u8], out: &mut Vec<u8>, special: &Special, replace: impl Fn(u8, &mut Vec<u8>)) {
     let value = &value[..value.len().min(MAX_VALUE)];
     // Nearly every value is clean: one pass, one copy.
+    if !special[usize::from(b' ')] && is_plain(value) {
+        out.extend_from_slice(value);
+        return;
+    }
     let Some(first) = value.iter().position(|&byte| special[usize::from(byte)]) else {
         out.extend_from_slice(value);
         return;
@@ -85,9 +89,49 @@ fn escape(value: &[u8], out: &mut Vec<u8>, special: &Special, replace: impl Fn(u
     }
 }
 
+/// Whether no byte has to be looked at for [`JSON`]; eight bytes in one step.
+fn is_plain(value: &[u8]) -> bool {
+    let Some(last) = value.last_chunk() else {
+        return value.iter().all(|&byte| !JSON[usize::from(byte)]);
+    };
+    let (words, _) = value.as_chunks();
+    // The last word may overlap the one before it.
+    words.iter().chain([last]).fold(0, |found, word| found | specials(u64::from_le_bytes(*word))) == 0
+}
+
+/// Not 0 if a byte of `word` is below 0x20, above 0x7e, a quote or a backslash: the highest bit of each byte in
+/// which the subtraction had to borrow (Hacker's Delight §6-1).
+fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES * 0x80;
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (word | below(word, 0x20) | equal(b'"') | equal(b'\\') | equal(0x7f)) & HIGH
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_is_what_has_no_special_byte(value in proptest::collection::vec(0x1eu8..0x84, 0..40)) {
+            prop_assert_eq!(is_plain(&value), value.iter().all(|&byte| !JSON[usize::from(byte)]));
+        }
+    }
+
+    #[test]
+    fn each_byte_in_each_place() {
+        for byte in 0..=255 {
+            for place in 0..11 {
+                let mut value = *b"plain text.";
+                value[place] = byte;
+                assert_eq!(is_plain(&value), !JSON[usize::from(byte)], "{byte} at {place}");
+            }
+        }
+    }
 
     fn with(write: fn(&[u8], &mut Vec<u8>), value: &[u8]) -> String {
         let mut out = Vec::new();

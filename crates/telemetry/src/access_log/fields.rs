@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
             downstream_remote_address: record.downstream_remote_address,
             requested_server_name: record.sni.as_deref(),
             route_name: record.route_name.as_deref().filter(|name| !name.is_empty()),
-            portcullis_reason: record.reason.as_ref(),
+            portcullis_reason: record.reason.as_deref(),
         }
     }
 

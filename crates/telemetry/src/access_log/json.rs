@@ -75,11 +75,12 @@ fn upstream_part(fields: &Fields<'_>, out: &mut Vec<u8>) {
     text(br#","x_forwarded_for":"#, fields.x_forwarded_for, out);
 }
 
-fn key(fragment: &[u8], out: &mut Vec<u8>) {
+/// Fragments are told by their length, so that each is written by a few instructions of its own.
+fn key<const N: usize>(fragment: &[u8; N], out: &mut Vec<u8>) {
     out.extend_from_slice(fragment);
 }
 
-fn text(fragment: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
+fn text<const N: usize>(fragment: &[u8; N], value: Option<&[u8]>, out: &mut Vec<u8>) {
     key(fragment, out);
     let Some(value) = value else { return key(b"null", out) };
     out.push(b'"');
@@ -87,11 +88,11 @@ fn text(fragment: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-fn string(fragment: &[u8], value: Option<&str>, out: &mut Vec<u8>) {
+fn string<const N: usize>(fragment: &[u8; N], value: Option<&str>, out: &mut Vec<u8>) {
     text(fragment, value.map(str::as_bytes), out);
 }
 
-fn address(fragment: &[u8], value: Option<SocketAddr>, out: &mut Vec<u8>) {
+fn address<const N: usize>(fragment: &[u8; N], value: Option<SocketAddr>, out: &mut Vec<u8>) {
     key(fragment, out);
     let Some(value) = value else { return key(b"null", out) };
     out.push(b'"');

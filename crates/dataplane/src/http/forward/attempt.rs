@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,8 +21,7 @@ use crate::http::h1::encode::BodyWriter;
 use crate::http::h1::head::{self, Framing, Scan};
 use crate::http::h1::io::Reader;
 use crate::http::message::{Responder, Response};
-use crate::upstream::link::Link;
-use crate::upstream::pool::{H1Connection, H2Lease, Key, Lease, Pool, Slot, Wanted};
+use crate::upstream::pool::{H1Connection, H2Lease, Lease, Pool, Standing, Wanted};
 use crate::upstream::registry::{Picked, Upstream};
 
 /// A kept connection that had been idle for so long may have been closed by the upstream while the
@@ -65,10 +63,7 @@ pub(super) struct Answer {
 pub(super) enum Carrier {
     /// An HTTP/1 connection; its halves are in the upload's sink and in the content.
     H1 {
-        key: Key,
-        served: u32,
-        link: Rc<Link>,
-        slot: Slot,
+        standing: Box<Standing>,
         /// Whether the response lets the connection be used again.
         reusable: bool,
     },
@@ -118,7 +113,7 @@ impl Attempt<'_> {
         };
         match lease {
             Lease::H1(connection) => {
-                self.over_h1(exchange, (*connection, admitted), body, responder, timers).await
+                self.over_h1(exchange, (connection, admitted), body, responder, timers).await
             }
             Lease::H2(lease) => self.over_h2(exchange, (lease, admitted), body, responder, timers).await,
         }
@@ -179,8 +174,8 @@ impl Attempt<'_> {
         responder: &mut Responder,
         timers: &mut Timers,
     ) -> Result<Answer, Failure> {
-        let H1Connection { reader, mut writer, key, served, idle_for, link, slot } = connection;
-        exchange.reached(&link);
+        let H1Connection { reader, mut writer, idle_for, standing } = connection;
+        exchange.reached(&standing.link);
         let framing = write_head(&exchange.request, writer.buffer());
         let unsent = writer.pending();
         let upload = Pump::new(body, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
@@ -214,7 +209,7 @@ impl Attempt<'_> {
         let content = Body::H1 { reader, decoder: Decoder::new(framing) };
         let reusable = framing != Framing::UntilClose && wire::keeps_alive(&head);
         let head = Response { status: head.status, headers: head.headers };
-        let carrier = Carrier::H1 { key, served, link, slot, reusable };
+        let carrier = Carrier::H1 { standing, reusable };
         Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
     }
 
@@ -341,18 +336,21 @@ impl Waiting {
                 Poll::Ready(Err(PumpError::Sink(_))) => self.refused = true,
             }
         }
+        // An answer goes to the client, who may have gone meanwhile: that shows when it is written.
+        let failed = match self.source.poll(cx) {
+            Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
+            Poll::Ready(Err(error)) => Some(error),
+            Poll::Pending => None,
+        };
         let gone = self.upload.source.live.poll_gone(cx).is_ready() || responder.poll_reset(cx).is_ready();
         if gone || self.interim > 0 && matches!(responder.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(Event::Gone));
         }
-        match self.source.poll(cx) {
-            Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Event::Upstream(error))),
-            Poll::Pending => {
-                timers.note_moved(self.upload.moved);
-                timers.poll(cx).map(|expired| Err(expired.into()))
-            }
+        if let Some(error) = failed {
+            return Poll::Ready(Err(Event::Upstream(error)));
         }
+        timers.note_moved(self.upload.moved);
+        timers.poll(cx).map(|expired| Err(expired.into()))
     }
 
     /// Whether a kept connection that broke without a byte of an answer says nothing about this request: the upstream

@@ -4,6 +4,7 @@ use std::future::Future as _;
 use std::task::{Context, Poll, ready};
 
 use ::h2::client::ResponseFuture;
+use bytes::Buf as _;
 use portcullis_snapshot::Headers;
 
 use super::wire::h2_error;
@@ -61,9 +62,7 @@ impl HeadSource {
 /// An informational head without what frames a body or concerns the connection: it has none (RFC 9110 §8.6, §15.2), and
 /// a client that believed it would wait for one.
 fn interim(status: u16, mut headers: Headers) -> Head {
-    headers.retain(|field| {
-        &field.name[..] != b"content-length" && !convert::is_connection_specific(&field.name)
-    });
+    headers.retain(|field| field.name != b"content-length" && !convert::is_connection_specific(field.name));
     Head::Interim(status, headers)
 }
 
@@ -75,12 +74,12 @@ fn poll_h2(response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<H
         if parts.status == ::http::StatusCode::SWITCHING_PROTOCOLS {
             return Poll::Ready(Err(UpstreamError::Protocol));
         }
-        return Poll::Ready(Ok(interim(parts.status.as_u16(), convert::headers(parts.headers))));
+        return Poll::Ready(Ok(interim(parts.status.as_u16(), convert::headers(&parts.headers))));
     }
     Poll::Ready(match ready!(std::pin::Pin::new(response).poll(cx)) {
         Ok(response) => {
             let (parts, stream) = response.into_parts();
-            let headers = convert::headers(parts.headers);
+            let headers = convert::headers(&parts.headers);
             // It goes on into HTTP/1 as it is: two lengths there, or one that is no number, would end in two places.
             if head::content_length(&headers).is_err() {
                 return Poll::Ready(Err(UpstreamError::Protocol));
@@ -102,9 +101,11 @@ fn poll_h1(
         *fresh &= reader.buffer.is_empty();
         match scan.end(&reader.buffer) {
             Ok(Some(end)) => {
-                let head = reader.buffer.split_to(end);
-                let spellings = keeps_case.then(|| head::spellings(&head));
-                let mut head = head::response(head).map_err(|_| UpstreamError::Protocol)?;
+                let text = &reader.buffer[..end];
+                let spellings = keeps_case.then(|| head::spellings(text));
+                let head = head::response(text).map_err(|_| UpstreamError::Protocol);
+                reader.buffer.advance(end);
+                let mut head = head?;
                 if let Some(spellings) = spellings {
                     head.headers.spell_as(spellings);
                 }

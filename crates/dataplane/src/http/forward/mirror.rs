@@ -104,6 +104,7 @@ fn copy(exchange: &Exchange, timeout: Option<Duration>) -> Request {
         scheme: request.scheme,
         version: request.version,
         headers,
+        user_agent: request.user_agent.clone(),
         has_body: request.has_body && request.upgrade.is_none(),
         wire: 0,
         upgrade: request.upgrade.clone(),
@@ -329,7 +330,7 @@ impl Shadow {
             return self.upstream.put_unused(lease);
         };
         let local = match &lease {
-            Lease::H1(connection) => connection.link.local,
+            Lease::H1(connection) => connection.standing.link.local,
             Lease::H2(lease) => lease.link().local,
         };
         if let Some(local) = local {
@@ -337,7 +338,7 @@ impl Shadow {
         }
         match lease {
             Lease::H1(connection) => {
-                over_h1(&self.upstream, &self.request, *connection, content, &picked).await;
+                over_h1(&self.upstream, &self.request, connection, content, &picked).await;
             }
             Lease::H2(lease) => over_h2(&self.request, self.scheme, lease, content, &picked).await,
         }
@@ -360,7 +361,7 @@ async fn over_h1(
     content: Content<'_>,
     picked: &Picked,
 ) {
-    let H1Connection { reader, mut writer, key, served, link, slot, .. } = connection;
+    let H1Connection { reader, mut writer, standing, .. } = connection;
     let framing = write_head(request, writer.buffer());
     let mut upload = Pump::new(content, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
     let mut source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true, keeps_case: false };
@@ -380,7 +381,7 @@ async fn over_h1(
     let whole = swallow(&mut upload, &mut rest).await && upload.is_done();
     let (Body::H1 { reader, decoder }, Sink::H1 { writer, body }) = (rest, upload.sink) else { return };
     if whole && reusable && body.is_complete() && decoder.is_done() && reader.buffer.is_empty() {
-        upstream.put(H1Connection { reader, writer, key, served, idle_for: None, link, slot });
+        upstream.put(H1Connection { reader, writer, idle_for: None, standing });
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn count_attempt(exchange: &mut Exchange, number: u32) {
     if !exchange.scope.pinned.snapshot.settings.own_headers.attempt_count {
         return;
     }
-    exchange.request.headers.set("x-envoy-attempt-count", itoa::Buffer::new().format(number).to_owned());
+    exchange.request.headers.set("x-envoy-attempt-count", itoa::Buffer::new().format(number));
 }
 
 /// The route's timeout; a gRPC client may ask for less, never for more.
@@ -171,7 +171,7 @@ pub(crate) fn hash(exchange: &mut Exchange, policies: &[HashPolicy]) -> Option<u
 fn hash_key(exchange: &mut Exchange, policy: &HashPolicy) -> Option<u64> {
     match policy {
         HashPolicy::Header(name) => {
-            let mut values: Vec<&[u8]> = exchange.request.headers.all(name).map(|value| &**value).collect();
+            let mut values: Vec<&[u8]> = exchange.request.headers.all(name).collect();
             // One that is not among the fields: the method, the host or the path.
             if values.is_empty() {
                 return exchange.view().header(name).map(|value| hash::of_value(&value));

@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use portcullis_telemetry::details::{Details, ResetReason};
 use portcullis_telemetry::flags::Flag;
-use tokio::time::Instant;
 
 use super::Journey;
 use super::attempt::{Answer, Carrier};
 use super::replay::Replay;
 use super::timers::{Expired, Timers};
+use crate::clock;
 use crate::error::{ClientError, UpstreamError};
 use crate::filter::grpc_web::{self, Translation};
 use crate::filter::{cookie, cors, headers as operations};
@@ -130,10 +130,10 @@ fn finish_head(
     let switches = response.status == 101;
     response.headers.retain(|field| {
         !matches!(
-            &field.name[..],
+            field.name,
             b"upgrade" if !switches
         ) && !matches!(
-            &field.name[..],
+            field.name,
             b"connection"
                 | b"keep-alive"
                 | b"proxy-connection"
@@ -145,12 +145,12 @@ fn finish_head(
     if response.status == 204 {
         response.headers.remove("content-length");
     }
-    let waited = timers.sent_at().map_or(std::time::Duration::ZERO, |sent| Instant::now() - sent);
+    let waited = timers.sent_at().map_or(std::time::Duration::ZERO, |sent| clock::now() - sent);
     let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
     let own = Rc::clone(&exchange.scope.pinned);
     let own = &own.snapshot.settings.own_headers;
     if response.status != 101 && own.debug {
-        response.headers.set("x-envoy-upstream-service-time", itoa::Buffer::new().format(millis).to_owned());
+        response.headers.set("x-envoy-upstream-service-time", itoa::Buffer::new().format(millis));
     }
     let elapsed = exchange.record.elapsed();
     let record = &mut exchange.record.inner;
@@ -285,7 +285,7 @@ fn give_back(
     let (request_body, upstream_sink) = (upload.source.into_live(), upload.sink);
     let (content, mut sink) = (download.source.untranslated(), download.sink);
     if let (
-        Carrier::H1 { key, served, link, slot, reusable: true },
+        Carrier::H1 { standing, reusable: true },
         Body::H1 { reader, decoder },
         Sink::H1 { writer, body },
     ) = (carrier, content, upstream_sink)
@@ -297,7 +297,7 @@ fn give_back(
             && decoder.is_done()
             && reader.buffer.is_empty();
         if clean {
-            upstream.put(H1Connection { reader, writer, key, served, idle_for: None, link, slot });
+            upstream.put(H1Connection { reader, writer, idle_for: None, standing });
         }
     }
     if !upload_done

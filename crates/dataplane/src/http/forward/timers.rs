@@ -10,6 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use portcullis_snapshot::settings::ConnectionLimits;
 
+use crate::clock;
 use crate::error::{ClientError, UpstreamError};
 
 /// What the time that has run out was given to.
@@ -40,7 +41,7 @@ impl StreamBounds {
             request: request.map(|limit| arrived + limit),
             end: stream_life.map(|limit| arrived + limit),
             idle: *idle,
-            active: (Instant::now(), 0),
+            active: (clock::now(), 0),
             answered: false,
         };
         let any = bounds.request.is_some() || bounds.end.is_some() || idle.is_some();
@@ -82,15 +83,7 @@ impl Timers {
     pub(crate) fn new(route: Option<Duration>, each_try: Option<Duration>) -> Self {
         // A try that may last as long as everything needs no clock of its own.
         let each_try = each_try.filter(|each| route.is_none_or(|route| *each < route));
-        Self {
-            route,
-            each_try,
-            sent: None,
-            queued: None,
-            try_from: Instant::now(),
-            stream: None,
-            sleep: None,
-        }
+        Self { route, each_try, sent: None, queued: None, try_from: clock::now(), stream: None, sleep: None }
     }
 
     /// With what `limits` say of a stream whose request arrived at `arrived`.
@@ -104,7 +97,7 @@ impl Timers {
         if let Some(stream) = &mut self.stream
             && stream.active.1 != moved
         {
-            stream.active = (Instant::now(), moved);
+            stream.active = (clock::now(), moved);
         }
     }
 
@@ -112,14 +105,14 @@ impl Timers {
     pub(crate) fn start_try(&mut self) {
         self.sleep = None;
         if self.sent.is_some() {
-            self.try_from = Instant::now();
+            self.try_from = clock::now();
         }
     }
 
     /// The try waits for a connection. That is bounded by the connect timeout and by the route's, not by the
     /// try's own; nothing of the request is read meanwhile, so its end cannot be awaited before time runs.
     pub(crate) fn queued(&mut self) {
-        self.queued = Some(Instant::now());
+        self.queued = Some(clock::now());
         self.sleep = None;
     }
 
@@ -133,7 +126,7 @@ impl Timers {
     /// The request has been sent to its end; the first time, both clocks start.
     pub(crate) fn request_sent(&mut self) {
         if self.sent.is_none() {
-            let now = Instant::now();
+            let now = clock::now();
             self.sent = Some(now);
             self.try_from = now;
             self.sleep = None;
@@ -144,7 +137,7 @@ impl Timers {
     pub(crate) fn answered(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.answered = true;
-            stream.active.0 = Instant::now();
+            stream.active.0 = clock::now();
         }
         self.each_try = None;
         self.sleep = None;
@@ -157,12 +150,12 @@ impl Timers {
 
     /// How much of the route's time has passed.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.sent.map_or(Duration::ZERO, |sent| sent.elapsed())
+        self.sent.map_or(Duration::ZERO, |sent| clock::now() - sent)
     }
 
     /// Whether the route's time is up.
     pub(crate) fn is_over(&self) -> bool {
-        self.route_deadline().is_some_and(|deadline| Instant::now() >= deadline)
+        self.route_deadline().is_some_and(|deadline| clock::now() >= deadline)
     }
 
     /// Ready with the timeout that has run out.
@@ -184,7 +177,7 @@ impl Timers {
     /// What has run out: of two at once, what the client's stream is bound by.
     fn expired(&self) -> Expired {
         let stream = self.stream.as_ref();
-        if let Some(error) = stream.and_then(|stream| stream.expired(self.sent.is_some(), Instant::now())) {
+        if let Some(error) = stream.and_then(|stream| stream.expired(self.sent.is_some(), clock::now())) {
             return Expired::Client(error);
         }
         let over = self.is_over() || self.queued.is_some();
@@ -193,7 +186,7 @@ impl Timers {
 
     /// Waits between two tries; false when the route's time runs out meanwhile.
     pub(crate) async fn wait(&self, wait: Duration) -> bool {
-        let until = Instant::now() + wait;
+        let until = clock::now() + wait;
         match self.route_deadline() {
             Some(deadline) if deadline < until => {
                 sleep_until(deadline).await;

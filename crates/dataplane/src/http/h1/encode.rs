@@ -10,7 +10,7 @@ use super::io::Writer;
 
 /// Appends a request head; framing fields are written from `framing`.
 pub(crate) fn request(out: &mut BytesMut, method: &[u8], target: &[u8], authority: &[u8], headers: &Headers) {
-    out.reserve(method.len() + target.len() + authority.len() + size(headers) + 32);
+    out.reserve(method.len() + target.len() + authority.len() + headers.text_len() + 32);
     out.put_slice(method);
     out.put_u8(b' ');
     out.put_slice(target);
@@ -21,7 +21,7 @@ pub(crate) fn request(out: &mut BytesMut, method: &[u8], target: &[u8], authorit
 
 /// Appends a status line and headers.
 pub(crate) fn response(out: &mut BytesMut, status: u16, headers: &Headers) {
-    out.reserve(size(headers) + 64);
+    out.reserve(headers.text_len() + 64);
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(itoa::Buffer::new().format(status).as_bytes());
     out.put_u8(b' ');
@@ -55,14 +55,8 @@ pub(crate) fn end(out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-fn size(headers: &Headers) -> usize {
-    headers.iter().map(|field| field.name.len() + field.value.len() + 4).sum()
-}
-
 fn lines(out: &mut BytesMut, headers: &Headers) {
-    for field in headers {
-        line(out, headers, &field.name, &field.value);
-    }
+    headers.lines(|piece| out.put_slice(piece));
 }
 
 /// Writes a body in the framing its head announced.

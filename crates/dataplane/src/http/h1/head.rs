@@ -3,13 +3,21 @@
 //! Nothing is repaired: a line ends in CRLF, a name touches its colon, a header is one line. What
 //! two parsers could read differently is refused here, so that no upstream ever has to decide.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
-use portcullis_snapshot::headers::Headers;
+use memchr::memmem::Finder;
+use portcullis_snapshot::headers::{Headers, Place};
 
 /// Longest head in bytes (Envoy's default: 60 KiB).
 pub(crate) const MAX_HEAD: usize = 60 * 1024;
 /// Most header lines (Envoy's default).
 pub(crate) const MAX_HEADERS: usize = 100;
+
+/// Room for the names and values that are added to a message on its way, in bytes.
+const ADDED_TEXT: usize = 256;
+/// Room for the fields of an ordinary message, those included.
+const USUAL_FIELDS: usize = 24;
 
 /// Why a head was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +75,10 @@ pub(crate) struct RequestHead {
     pub(crate) method: Bytes,
     pub(crate) target: Bytes,
     pub(crate) version: Version,
+    /// First value of `Host`.
+    pub(crate) host: Option<Bytes>,
+    /// First value of `User-Agent`.
+    pub(crate) user_agent: Option<Bytes>,
     pub(crate) headers: Headers,
     pub(crate) framing: Framing,
     /// Bytes of the head on the wire.
@@ -88,19 +100,26 @@ pub(crate) struct Scan {
     pub(super) line_start: usize,
 }
 
+/// What ends a head: the end of its last line, and an empty one.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
 impl Scan {
     /// The length of the head once its closing empty line is in `buffer`.
     ///
     /// # Errors
-    /// A line that does not end in CRLF, or a head beyond [`MAX_HEAD`].
+    /// A head beyond [`MAX_HEAD`]; a line that does not end in CRLF, while the head's end has not come.
     pub(crate) fn end(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
+        // Most heads come whole. What is in them is the parser's business; only those that are not there yet are
+        // looked at line by line, so that what cannot become a head is refused before its peer has sent the rest.
+        let seam = self.looked_at.saturating_sub(END.needle().len() - 1);
+        if let Some(offset) = END.find(&buffer[seam..]) {
+            let end = seam + offset + END.needle().len();
+            return check_length(end).map(|()| Some(end));
+        }
         for offset in memchr::memchr_iter(b'\n', &buffer[self.looked_at..]) {
             let newline = self.looked_at + offset;
             if newline == self.line_start || buffer[newline - 1] != b'\r' {
                 return Err(HeadError::Malformed);
-            }
-            if newline == self.line_start + 1 && self.line_start > 0 {
-                return check_length(newline + 1).map(|()| Some(newline + 1));
             }
             self.line_start = newline + 1;
         }
@@ -125,9 +144,7 @@ pub(crate) fn request(head: BytesMut) -> Result<RequestHead, HeadError> {
         return Err(HeadError::Malformed);
     }
     let method_end = memchr::memchr(b' ', line).unwrap_or(line.len());
-    if !is_method(&line[..method_end]) {
-        return Err(HeadError::Malformed);
-    }
+    let method = method(&line[..method_end]).ok_or(HeadError::Malformed)?;
     let rest = line.get(method_end + 1..).ok_or(HeadError::Malformed)?;
     let (target_length, version) = match memchr::memchr(b' ', rest) {
         // A request line without version is HTTP/0.9.
@@ -139,10 +156,16 @@ pub(crate) fn request(head: BytesMut) -> Result<RequestHead, HeadError> {
     }
     let version = version?;
     let target = method_end + 1..method_end + 1 + target_length;
-    let (head, headers) = headers(head, line_end + 2)?;
+    let headers = headers(&head[line_end + 2..])?;
     let framing = request_framing(&headers, version)?;
-    let (method, target) = (head.slice(..method_end), head.slice(target));
-    Ok(RequestHead { method, target, version, headers, framing, wire })
+    let head = head.freeze();
+    let shared = |name| {
+        let place = headers.place(name)?;
+        Some(head.slice(line_end + 2 + place.start..line_end + 2 + place.end))
+    };
+    let (host, user_agent) = (shared("host"), shared("user-agent"));
+    let target = head.slice(target);
+    Ok(RequestHead { method, target, version, host, user_agent, headers, framing, wire })
 }
 
 /// Parses the response head in `head`, which ends with its empty line. The framing is settled by
@@ -150,8 +173,8 @@ pub(crate) fn request(head: BytesMut) -> Result<RequestHead, HeadError> {
 ///
 /// # Errors
 /// See [`HeadError`].
-pub(crate) fn response(head: BytesMut) -> Result<ResponseHead, HeadError> {
-    let line_end = line_end(&head, 0)?;
+pub(crate) fn response(head: &[u8]) -> Result<ResponseHead, HeadError> {
+    let line_end = line_end(head, 0)?;
     let line = &head[..line_end];
     let version = match line.get(..9) {
         Some(b"HTTP/1.1 ") => Version::Http11,
@@ -169,7 +192,7 @@ pub(crate) fn response(head: BytesMut) -> Result<ResponseHead, HeadError> {
     if status < 100 {
         return Err(HeadError::Malformed);
     }
-    let (_, headers) = headers(head, line_end + 2)?;
+    let headers = headers(&head[line_end + 2..])?;
     Ok(ResponseHead { status, version, headers })
 }
 
@@ -187,43 +210,25 @@ fn request_version(text: &[u8]) -> Result<Version, HeadError> {
 }
 
 /// The methods Istio's gateway knows; any other is refused.
-pub(crate) fn is_method(method: &[u8]) -> bool {
-    matches!(
-        method,
-        b"GET"
-            | b"POST"
-            | b"PUT"
-            | b"DELETE"
-            | b"HEAD"
-            | b"OPTIONS"
-            | b"PATCH"
-            | b"CONNECT"
-            | b"TRACE"
-            | b"ACL"
-            | b"BIND"
-            | b"CHECKOUT"
-            | b"COPY"
-            | b"LINK"
-            | b"LOCK"
-            | b"MERGE"
-            | b"MKACTIVITY"
-            | b"MKCALENDAR"
-            | b"MKCOL"
-            | b"MOVE"
-            | b"MSEARCH"
-            | b"NOTIFY"
-            | b"PROPFIND"
-            | b"PROPPATCH"
-            | b"PURGE"
-            | b"REBIND"
-            | b"REPORT"
-            | b"SEARCH"
-            | b"SOURCE"
-            | b"SUBSCRIBE"
-            | b"UNBIND"
-            | b"UNLINK"
-            | b"UNLOCK"
-            | b"UNSUBSCRIBE"
+pub(crate) fn is_method(text: &[u8]) -> bool {
+    method(text).is_some()
+}
+
+/// The method of this name, from the program's own memory.
+fn method(text: &[u8]) -> Option<Bytes> {
+    macro_rules! known {
+        ($($name:literal)*) => {
+            match text {
+                $($name => Some(Bytes::from_static($name)),)*
+                _ => None,
+            }
+        };
+    }
+    known!(
+        b"GET" b"POST" b"PUT" b"DELETE" b"HEAD" b"OPTIONS" b"PATCH" b"CONNECT" b"TRACE" b"ACL"
+        b"BIND" b"CHECKOUT" b"COPY" b"LINK" b"LOCK" b"MERGE" b"MKACTIVITY" b"MKCALENDAR" b"MKCOL"
+        b"MOVE" b"MSEARCH" b"NOTIFY" b"PROPFIND" b"PROPPATCH" b"PURGE" b"REBIND" b"REPORT" b"SEARCH"
+        b"SOURCE" b"SUBSCRIBE" b"UNBIND" b"UNLINK" b"UNLOCK" b"UNSUBSCRIBE"
     )
 }
 
@@ -237,33 +242,39 @@ fn line_end(head: &[u8], start: usize) -> Result<usize, HeadError> {
     }
 }
 
-/// Parses header lines from `start` on; names are put in lower case in place.
-fn headers(mut head: BytesMut, start: usize) -> Result<(Bytes, Headers), HeadError> {
-    // (name start, name end, value start, value end), found while the buffer can still be changed.
-    let mut spans: smallvec::SmallVec<[(usize, usize, usize, usize); 32]> = smallvec::SmallVec::new();
-    let mut line_start = start;
+/// Parses header lines, the closing empty one included; names are put in lower case.
+fn headers(lines: &[u8]) -> Result<Headers, HeadError> {
+    // Everything is looked for in the list's own copy, which has room for what the gateway adds.
+    let mut text = Vec::with_capacity(lines.len() + ADDED_TEXT);
+    text.extend_from_slice(lines);
+    let mut places = Vec::with_capacity(USUAL_FIELDS);
+    let mut line_start = 0;
     // Only the last line is empty; CR at the start of another one is part of a (bad) name.
-    while line_start + 2 < head.len() {
-        if spans.len() == MAX_HEADERS {
+    while line_start + 2 < text.len() {
+        if places.len() == MAX_HEADERS {
             return Err(HeadError::TooMany);
         }
-        let colon = line_start + field_name(&mut head[line_start..])?;
-        let line_end = line_end(&head, colon + 1)?;
-        let value = &head[colon + 1..line_end];
-        if !are_value_bytes(value) {
-            return Err(HeadError::Malformed);
-        }
+        let colon = line_start + field_name(&mut text[line_start..])?;
+        let line_end = line_end(&text, colon + 1)?;
+        let value = &text[colon + 1..line_end];
         let leading = value.iter().take_while(|byte| is_blank(**byte)).count();
         let trailing = value[leading..].iter().rev().take_while(|byte| is_blank(**byte)).count();
-        spans.push((line_start, colon, colon + 1 + leading, line_end - trailing));
+        places.push(Place {
+            name: (short(line_start)?, short(colon)?),
+            value: (short(colon + 1 + leading)?, short(line_end - trailing)?),
+        });
         line_start = line_end + 2;
     }
-    let head = head.freeze();
-    let mut headers = Headers::with_capacity(spans.len() + 8);
-    for (name_start, name_end, value_start, value_end) in spans {
-        headers.append(head.slice(name_start..name_end), head.slice(value_start..value_end));
+    // Looked for in all values at once: each line has two of them, at its end.
+    if controls(lines) != 2 * (places.len() + 1) {
+        return Err(HeadError::Malformed);
     }
-    Ok((head, headers))
+    Ok(Headers::over(text, places))
+}
+
+/// A place in a head, which is no longer than [`MAX_HEAD`].
+fn short(place: usize) -> Result<u32, HeadError> {
+    u32::try_from(place).map_err(|_| HeadError::TooLarge)
 }
 
 /// The names in `head` that are not in lower case, as they are written: what parsing does not keep.
@@ -329,6 +340,14 @@ pub(crate) const fn is_token(byte: u8) -> bool {
 /// `field-vchar`, space or tab (RFC 9110 §5.5); no NUL, CR, LF or other control.
 pub(crate) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+/// How many bytes may not stand in a value. In pieces whose count fits into a byte, so that many are looked at in one step.
+fn controls(bytes: &[u8]) -> usize {
+    let pieces = bytes.chunks(usize::from(u8::MAX));
+    pieces
+        .map(|piece| usize::from(piece.iter().fold(0, |count, &byte| count + u8::from(!is_value_byte(byte)))))
+        .sum()
 }
 
 /// Whether all bytes may stand in a value. Without a way out in the middle, so that many are looked at in one step.

@@ -34,7 +34,11 @@ pub(crate) struct Reader {
 }
 
 /// The writing half with what waits to be written: `front`, then `chunk`, then `tail`.
-pub(crate) struct Writer {
+///
+/// On the heap: it changes hands with every request, and is as long as all else that does.
+pub(crate) struct Writer(Box<Waiting>);
+
+struct Waiting {
     stream: Shared,
     front: BytesMut,
     /// A long piece, written without a copy.
@@ -46,7 +50,9 @@ pub(crate) struct Writer {
 pub(crate) fn split(stream: Stream, ahead: BytesMut) -> (Reader, Writer) {
     let shared = Rc::new(RefCell::new(stream));
     let reader = Reader { stream: Rc::clone(&shared), buffer: ahead };
-    (reader, Writer { stream: shared, front: BytesMut::new(), chunk: Bytes::new(), tail: BytesMut::new() })
+    let waiting =
+        Waiting { stream: shared, front: BytesMut::new(), chunk: Bytes::new(), tail: BytesMut::new() };
+    (reader, Writer(Box::new(waiting)))
 }
 
 /// Puts the halves together again: the stream and the bytes read ahead.
@@ -82,24 +88,24 @@ impl Reader {
 impl Writer {
     /// Where message heads are put together: behind everything that waits.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
-        if self.takes_chunk() { &mut self.front } else { &mut self.tail }
+        if self.takes_chunk() { &mut self.0.front } else { &mut self.0.tail }
     }
 
     /// Whether nothing waits behind `front`. A tail may be left over from a write that ended with the
     /// chunk: what comes now belongs behind it.
     fn takes_chunk(&self) -> bool {
-        self.chunk.is_empty() && self.tail.is_empty()
+        self.0.chunk.is_empty() && self.0.tail.is_empty()
     }
 
     /// Bytes that wait to be written.
     pub(crate) fn pending(&self) -> usize {
-        self.front.len() + self.chunk.len() + self.tail.len()
+        self.0.front.len() + self.0.chunk.len() + self.0.tail.len()
     }
 
     /// Takes `bytes` behind what waits; a long piece is kept as it is when there is none yet.
     pub(crate) fn put(&mut self, bytes: Bytes) {
         if bytes.len() >= COPY_BELOW && self.takes_chunk() {
-            self.chunk = bytes;
+            self.0.chunk = bytes;
         } else {
             self.buffer().put_slice(&bytes);
         }
@@ -112,14 +118,14 @@ impl Writer {
 
     /// Hands everything to the system.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shared = Rc::clone(&self.stream);
+        let shared = Rc::clone(&self.0.stream);
         let mut stream = shared.borrow_mut();
-        while !self.front.is_empty() || !self.chunk.is_empty() || !self.tail.is_empty() {
+        while !self.0.front.is_empty() || !self.0.chunk.is_empty() || !self.0.tail.is_empty() {
             let stream = Pin::new(&mut *stream);
-            let written = if self.chunk.is_empty() && self.tail.is_empty() {
-                ready!(stream.poll_write(cx, &self.front))?
+            let written = if self.0.chunk.is_empty() && self.0.tail.is_empty() {
+                ready!(stream.poll_write(cx, &self.0.front))?
             } else {
-                let slices = [&self.front[..], &self.chunk, &self.tail].map(io::IoSlice::new);
+                let slices = [&self.0.front[..], &self.0.chunk, &self.0.tail].map(io::IoSlice::new);
                 // A first slice without bytes would be all that a plain write looks at.
                 let from = slices.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
                 ready!(stream.poll_write_vectored(cx, &slices[from..]))?
@@ -137,7 +143,12 @@ impl Writer {
     }
 
     fn consume(&mut self, mut written: usize) {
-        for part in [&mut self.front as &mut dyn Buf, &mut self.chunk, &mut self.tail] {
+        // Nearly always: a short message, taken at once.
+        if written == self.0.front.len() && self.takes_chunk() {
+            self.0.front.clear();
+            return;
+        }
+        for part in [&mut self.0.front as &mut dyn Buf, &mut self.0.chunk, &mut self.0.tail] {
             let taken = written.min(part.remaining());
             part.advance(taken);
             written -= taken;
@@ -157,7 +168,7 @@ impl Writer {
     /// As [`shutdown`](Self::shutdown).
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
-        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
     }
 }
 

@@ -7,21 +7,24 @@
 //!   close               error reply, close       linger, close
 //! ```
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::num::NonZeroU64;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use portcullis_snapshot::Headers;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::alarm::Alarm;
 use super::body::Decoder;
 use super::encode::{self, BodyWriter};
 use super::head::{self, Framing, HeadError, RequestHead, Scan, Version};
 use super::io::{Reader, Writer, join, split};
 use super::lenient;
+use crate::clock;
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::http::body::{Body, Sink};
@@ -38,8 +41,11 @@ const MAX_LEADING_LINES: usize = 2;
 pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: BytesMut) {
     let (mut reader, mut writer) = split(stream, ahead);
     let mut left = connection.worker.config.limits.max_requests.map(NonZeroU64::get);
+    // Both are waited for between requests, and entered once for all of these waits.
+    let (mut alarm, mut unneeded) = (Alarm::default(), pin!(connection.unneeded()));
     loop {
-        let arrived = match next_head(&connection, &mut reader).await {
+        let waits = Waits { alarm: &mut alarm, unneeded: unneeded.as_mut() };
+        let arrived = match next_head(&connection, &mut reader, waits).await {
             Ok(Some(arrived)) => arrived,
             Ok(None) => break,
             Err((error, arrival)) => {
@@ -100,16 +106,23 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
 
 type Arrived = (RequestHead, Arrival);
 
+/// What ends a connection between two requests.
+struct Waits<'a, U> {
+    alarm: &'a mut Alarm,
+    unneeded: Pin<&'a mut U>,
+}
+
 /// Waits for the next request head; `None` when the connection ends between requests.
-async fn next_head(
+async fn next_head<U: Future<Output = ()>>(
     connection: &Connection,
     reader: &mut Reader,
+    waits: Waits<'_, U>,
 ) -> Result<Option<Arrived>, (ClientError, Arrival)> {
     let bounds = connection.bounds();
-    if reader.buffer.is_empty() && !wait_idle(connection, reader, bounds.wait()).await {
+    if reader.buffer.is_empty() && !wait_idle(reader, waits, clock::now() + bounds.wait()).await {
         return Ok(None);
     }
-    let arrival = Arrival { started: SystemTime::now(), at: Instant::now() };
+    let arrival = Arrival::now();
     let refused = |error: HeadError| (ClientError::Head(error), arrival);
     let lenient = connection.worker.config.compat.lenient_http1;
     let mut scan = Scan::default();
@@ -167,13 +180,20 @@ fn repaired(head: &[u8]) -> Result<RequestHead, HeadError> {
 }
 
 /// Waits for the first byte of a request; false when the connection should end instead.
-async fn wait_idle(connection: &Connection, reader: &mut Reader, limit: Duration) -> bool {
-    tokio::select! {
+async fn wait_idle<U: Future<Output = ()>>(
+    reader: &mut Reader,
+    mut waits: Waits<'_, U>,
+    until: Instant,
+) -> bool {
+    poll_fn(|cx| {
         // A request that has come already is served, draining or not.
-        biased;
-        filled = timeout(limit, reader.fill()) => matches!(filled, Ok(Ok(1..))),
-        () = connection.unneeded() => false,
-    }
+        if let Poll::Ready(filled) = reader.poll_fill(cx) {
+            return Poll::Ready(matches!(filled, Ok(1..)));
+        }
+        let over = waits.alarm.poll(until, cx).is_ready() || waits.unneeded.as_mut().poll(cx).is_ready();
+        if over { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// Whether the client wants to send another request on this connection (RFC 9112 §9.3).
@@ -212,8 +232,7 @@ fn names_host(headers: &Headers) -> Result<bool, HeadError> {
 
 /// Checks what the grammar leaves open and settles authority, target and upgrade.
 fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientError> {
-    let RequestHead { method, target, version, mut headers, framing, wire } = head;
-    let host = headers.first("host").cloned();
+    let RequestHead { method, target, version, host, user_agent, mut headers, framing, wire } = head;
     if headers.all("host").nth(1).is_some() {
         return Err(ClientError::Head(HeadError::Malformed));
     }
@@ -242,7 +261,9 @@ fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientE
     let upgrade = upgrade::requested(&mut headers, framing)?;
     let has_body = framing != Framing::Empty || upgrade.is_some();
     let scheme = None;
-    Ok((Request { method, target, authority, scheme, version, headers, has_body, wire, upgrade }, framing))
+    let request =
+        Request { method, target, authority, scheme, version, headers, user_agent, has_body, wire, upgrade };
+    Ok((request, framing))
 }
 
 /// Authority and origin form of an absolute-form target (RFC 9112 §3.2.2); its authority replaces

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
+use crate::tcp::pump::Raw;
 use crate::tcp::tunnel::Tunnelled;
 
 /// A byte stream to a peer.
@@ -71,6 +72,15 @@ impl Stream {
         }
         let mut byte = [0; 1];
         Pin::new(self).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_ready()
+    }
+}
+
+impl Raw for Stream {
+    fn raw(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            _ => None,
+        }
     }
 }
 

@@ -10,6 +10,11 @@
 //! there: a connection owns memory only while its receiver is slower than its sender, and at most
 //! [`SCRATCH`] bytes in each direction. End of stream is passed on by shutting down the other
 //! stream's writing side; the opposite direction stays open.
+//!
+//! A direction between two plain sockets that has carried [`SPLICE_FROM`] bytes is not read any more: the kernel moves its
+//! pages from socket to socket ([`pipe`]).
+
+mod pipe;
 
 use std::cell::RefCell;
 use std::io;
@@ -19,10 +24,17 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+pub(crate) use pipe::Raw;
+use pipe::{Filled, Pipe};
 
 /// Bytes read at once, and so the most that waits for a slow receiver.
 const SCRATCH: usize = 64 * 1024;
+
+/// Bytes after which a direction is likely to carry many more.
+const SPLICE_FROM: u64 = 256 * 1024;
 
 /// Reads that look for the end of a stream that is given up.
 const MAX_LAST_READS: usize = 4;
@@ -62,7 +74,7 @@ pub(crate) struct Pump<C, U> {
     pub(crate) active: Instant,
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Pump<C, U> {
+impl<C: AsyncRead + AsyncWrite + Raw + Unpin, U: AsyncRead + AsyncWrite + Raw + Unpin> Pump<C, U> {
     /// `ahead` has been read from the client already and goes first.
     pub(crate) fn new(client: C, upstream: U, ahead: BytesMut) -> Self {
         let up = Flow { unsent: ahead, ..Flow::default() };
@@ -139,6 +151,10 @@ fn has_ended(cx: &mut Context<'_>, stream: &mut (impl AsyncRead + Unpin)) -> boo
 struct Flow {
     /// Read and not yet written.
     unsent: BytesMut,
+    /// Moves bytes while there are many.
+    pipe: Option<Pipe>,
+    /// Bytes copied so far, or since splicing was last found not to be possible.
+    carried: u64,
     state: State,
     /// Whether the writer may hold bytes back until it is flushed.
     unflushed: bool,
@@ -162,8 +178,8 @@ impl Flow {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
+        from: &mut (impl AsyncRead + Raw + Unpin),
+        to: &mut (impl AsyncWrite + Raw + Unpin),
         read: &mut u64,
         written: &mut u64,
     ) -> Poll<io::Result<()>> {
@@ -173,6 +189,7 @@ impl Flow {
             let _ = ready!(self.advance(cx, from, to, read, written));
             self.state = State::Done;
             self.unsent = BytesMut::new();
+            self.pipe = None;
         }
         Poll::Ready(self.broken.take().map_or(Ok(()), Err))
     }
@@ -181,13 +198,16 @@ impl Flow {
     fn advance(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
+        from: &mut (impl AsyncRead + Raw + Unpin),
+        to: &mut (impl AsyncWrite + Raw + Unpin),
         read: &mut u64,
         written: &mut u64,
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.write_unsent(cx, to, written))?;
+            if self.carried >= SPLICE_FROM && self.state == State::Open {
+                ready!(self.splice(cx, from.raw().zip(to.raw()), read, written))?;
+            }
             if self.state == State::Closing {
                 return Pin::new(to).poll_shutdown(cx);
             }
@@ -204,6 +224,39 @@ impl Flow {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Moves bytes within the kernel; ready when the direction is closing, or when the next bytes have to be copied.
+    fn splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        sockets: Option<(&TcpStream, &TcpStream)>,
+        read: &mut u64,
+        written: &mut u64,
+    ) -> Poll<io::Result<()>> {
+        let Some(sockets) = sockets else {
+            self.carried = 0;
+            return Poll::Ready(Ok(()));
+        };
+        let Some(pipe) = self.pipe.take().or_else(Pipe::lend) else { return Poll::Ready(Ok(())) };
+        let pipe = self.pipe.insert(pipe);
+        let moved = pipe.poll_move(cx, sockets, (read, written));
+        // A connection without bytes on their way holds no pipe.
+        if pipe.is_empty() {
+            self.pipe = None;
+        }
+        match ready!(moved)? {
+            Filled::End => {
+                self.finished = true;
+                self.state = State::Closing;
+            }
+            Filled::Broken(error) => {
+                self.broken = Some(error);
+                self.state = State::Closing;
+            }
+            Filled::Refused => self.carried = 0,
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes what was read as far as the receiver takes it, and keeps the rest.
@@ -227,6 +280,7 @@ impl Flow {
             }
             Poll::Ready(Ok(())) => {
                 *read += bytes.len() as u64;
+                self.carried += bytes.len() as u64;
                 self.unflushed = true;
                 let taken = match Pin::new(to).poll_write(cx, bytes)? {
                     Poll::Ready(taken) => taken,

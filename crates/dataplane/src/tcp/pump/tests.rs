@@ -43,6 +43,24 @@ impl Rig {
     }
 }
 
+impl Raw for DuplexStream {
+    fn raw(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Raw for Reset {
+    fn raw(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Raw for TcpStream {
+    fn raw(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
 /// A stream whose connection was reset.
 struct Reset;
 
@@ -152,4 +170,82 @@ async fn an_idle_connection_holds_no_memory() {
     assert_eq!(rig.pump.up.unsent.capacity(), 0);
     rig.server.read_exact(&mut bytes[8..]).await.unwrap();
     assert_eq!(&bytes, b"12345678abcdefgh");
+}
+
+/// Two ends of a connection over loopback.
+async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a listener");
+    let (server, _) = listener.accept().await.expect("a client");
+    (client, server)
+}
+
+/// Bytes of which no two stretches look alike.
+fn pattern(length: usize) -> Vec<u8> {
+    let words = (0..length.div_ceil(8) as u64).map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    words.flat_map(u64::to_le_bytes).take(length).collect()
+}
+
+#[tokio::test]
+async fn many_bytes_between_sockets_arrive_as_they_were_both_ways() {
+    const UP: usize = 3 * 1024 * 1024 + 17;
+    const DOWN: usize = 5 * 1024 * 1024 + 3;
+    let ((mut client, near), (far, mut server)) = (sockets().await, sockets().await);
+    let mut pump = Pump::new(near, far, BytesMut::from(&b"ahead"[..]));
+    let mut meter = Meter::default();
+    let (mut client_in, mut client_out) = client.split();
+    let (mut server_in, mut server_out) = server.split();
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let (end, ..) = tokio::join!(
+        poll_fn(|cx| pump.poll(cx, &mut meter)),
+        async {
+            client_out.write_all(&pattern(UP)).await.unwrap();
+            client_out.shutdown().await.unwrap();
+        },
+        async {
+            server_out.write_all(&pattern(DOWN)).await.unwrap();
+            server_out.shutdown().await.unwrap();
+        },
+        async { server_in.read_to_end(&mut up).await.unwrap() },
+        async { client_in.read_to_end(&mut down).await.unwrap() },
+    );
+    assert!(matches!(end, End::Finished), "{end:?}");
+    assert!(up == [&b"ahead"[..], &pattern(UP)].concat(), "{} of {UP} bytes", up.len());
+    assert!(down == pattern(DOWN), "{} of {DOWN} bytes", down.len());
+    assert_eq!(meter, Meter { received: UP as u64, sent: DOWN as u64 });
+    assert!(pump.up.carried < UP as u64 / 2, "most of it was not copied");
+}
+
+#[tokio::test]
+async fn a_receiver_that_stalls_holds_its_sender_back_and_an_idle_one_holds_no_pipe() {
+    let ((client, near), (far, mut server)) = (sockets().await, sockets().await);
+    let mut pump = Pump::new(near, far, BytesMut::new());
+    let mut meter = Meter::default();
+    let (mut sent, mut expected, flood) = (0, Vec::new(), pattern(64 * 1024));
+    let mut stalled = 0;
+    // Until nothing more is taken, several times in a row.
+    while stalled < 20 {
+        match client.try_write(&flood) {
+            Ok(count) => {
+                expected.extend_from_slice(&flood[..count]);
+                (sent, stalled) = (sent + count, 0);
+            }
+            Err(_) => stalled += 1,
+        }
+        let polled = poll_fn(|cx| Poll::Ready(pump.poll(cx, &mut meter))).await;
+        assert!(polled.is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(pump.up.pipe.is_some(), "{sent} bytes stand before a receiver that takes none");
+    let mut received = vec![0; sent];
+    tokio::select! {
+        end = poll_fn(|cx| pump.poll(cx, &mut meter)) => unreachable!("nobody has ended it: {end:?}"),
+        read = server.read_exact(&mut received) => read.unwrap(),
+    };
+    assert_eq!(received, expected);
+    let polled = poll_fn(|cx| Poll::Ready(pump.poll(cx, &mut meter))).await;
+    assert!(polled.is_pending());
+    assert_eq!(meter.received, sent as u64);
+    assert!(pump.up.pipe.is_none());
+    drop(client);
 }

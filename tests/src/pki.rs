@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    KeyUsagePurpose, PKCS_RSA_SHA256, date_time_ymd,
 };
 
 /// A root that the tests' clients trust.
@@ -55,6 +55,13 @@ impl Authority {
         )
     }
 
+    /// The same with a key for RSA of 2048 bits.
+    pub fn rsa_server(&self, names: &[&str]) -> Leaf {
+        let params = params(names, names.first().copied().unwrap_or("server"));
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("the system has randomness");
+        self.leaf_with(&key, params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// The same, but valid in the year 2001 only.
     pub fn expired_server(&self, names: &[&str]) -> Leaf {
         let mut params = params(names, names.first().copied().unwrap_or("server"));
@@ -73,11 +80,19 @@ impl Authority {
         secret(namespace, name, "Opaque", &[("ca.crt", &self.pem())])
     }
 
-    fn leaf(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Leaf {
+    fn leaf(&self, params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Leaf {
+        self.leaf_with(&key(), params, usage)
+    }
+
+    fn leaf_with(
+        &self,
+        key: &KeyPair,
+        mut params: CertificateParams,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Leaf {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
-        let key = key();
-        let certificate = params.signed_by(&key, &self.issuer).expect("the issuer's key can sign");
+        let certificate = params.signed_by(key, &self.issuer).expect("the issuer's key can sign");
         Leaf {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),

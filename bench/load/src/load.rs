@@ -1,109 +1,119 @@
 //! The loads, and one run of one of them.
 
-use std::process::Command;
+pub(crate) mod client;
+mod grpc;
+mod h2load;
+mod handshakes;
+mod idle;
+mod paced;
+mod passthrough;
+mod pgbench;
+mod tls;
+mod websocket;
 
-use anyhow::{Context as _, Result, ensure};
+use std::time::{Duration, Instant};
 
-use crate::cpu;
-use crate::subject::{HOST, Subject};
+use anyhow::{Context as _, Result};
 
-/// One kind of load.
-pub(crate) struct Workload {
-    /// As printed and chosen.
-    pub(crate) name: &'static str,
-    /// Requests of a usual run: some seconds' worth.
-    pub(crate) requests: u64,
-    tls: bool,
-    path: &'static str,
-    arguments: &'static [&'static str],
+use crate::figures::{Figures, Metric};
+use crate::machine::cpu;
+use crate::site::Site;
+use crate::subject::Subject;
+
+pub(crate) use h2load::H2load;
+
+/// What is done.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Requests by h2load.
+    H2load(H2load),
+    /// The same, with a look at trailers first.
+    Grpc(H2load),
+    /// New TLS connections with one request each.
+    Handshakes { rsa: bool, resumed: bool },
+    /// Connections that are routed by the name in their hello.
+    Passthrough { bulk: bool },
+    /// Transactions by pgbench.
+    Pgbench { connect: bool },
+    /// Messages over upgraded connections.
+    WebSocket,
+    /// Requests at a fixed rate; none is half of what the subject can do.
+    Paced { rate: Option<u32> },
+    /// Connections that stay after a request.
+    Idle { tls: bool },
+    /// Nothing at all.
+    AtRest,
 }
 
-/// All of them.
-pub(crate) const WORKLOADS: &[Workload] = &[
-    Workload {
-        name: "http1",
-        requests: 60_000,
-        tls: false,
-        path: "/small",
-        arguments: &["--h1", "-c", "32"],
-    },
-    Workload {
-        name: "http1-64k",
-        requests: 20_000,
-        tls: false,
-        path: "/large",
-        arguments: &["--h1", "-c", "32"],
-    },
-    Workload {
-        name: "https1",
-        requests: 60_000,
-        tls: true,
-        path: "/small",
-        arguments: &["--h1", "-c", "32"],
-    },
-    Workload {
-        name: "https2",
-        requests: 60_000,
-        tls: true,
-        path: "/small",
-        arguments: &["-c", "10", "-m", "10"],
-    },
-];
-
-/// The names, for a message.
-pub(crate) fn names() -> String {
-    WORKLOADS.iter().map(|workload| workload.name).collect::<Vec<_>>().join(", ")
-}
-
-/// What one run gave.
+/// How much of it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Run {
-    /// CPU time of the subject a request, in microseconds.
-    pub(crate) cpu_us: f64,
-    /// Requests a second.
-    pub(crate) rate: f64,
+pub(crate) enum Amount {
+    /// Pieces of work: requests, connections, MiB.
+    Pieces(u64),
+    /// Time.
+    For(Duration),
 }
 
-impl Run {
-    /// Sends so many requests through a subject; anything but success is an error.
-    pub(crate) fn of(workload: &Workload, subject: &Subject, requests: u64) -> Result<Self> {
-        let (scheme, port) =
-            if workload.tls { ("https", subject.tls_port()) } else { ("http", subject.plain_port()) };
-        // Fewer requests than connections is no load.
-        let requests = requests.max(100);
-        let mut command = Command::new("h2load");
-        command.args(workload.arguments).args(["-n", &requests.to_string(), "-t", "1"]);
-        command.arg(format!("--connect-to=127.0.0.1:{port}"));
-        command.arg(format!("{scheme}://{HOST}{}", workload.path));
-        let before = cpu::nanoseconds(subject.process())?;
-        let said = command.output().context("h2load cannot be started: install nghttp2-client")?;
-        let spent = cpu::nanoseconds(subject.process())? - before;
-        let text = String::from_utf8_lossy(&said.stdout);
-        let succeeded = format!("{requests} 2xx, 0 3xx, 0 4xx, 0 5xx");
-        ensure!(
-            said.status.success() && text.contains(&succeeded),
-            "{} under {}: not every request was answered with 200:\n{text}{}",
-            subject.name(),
-            workload.name,
-            String::from_utf8_lossy(&said.stderr)
-        );
-        Ok(Self { cpu_us: spent as f64 / 1e3 / requests as f64, rate: rate(&text).context("h2load's rate")? })
+impl Work {
+    /// Pieces of a first run, which tells how many a run takes; none where that is not how runs are measured out.
+    pub(crate) fn first(&self) -> Option<u64> {
+        match self {
+            Self::H2load(_) | Self::Grpc(_) | Self::WebSocket => Some(2_000),
+            Self::Handshakes { .. } | Self::Passthrough { bulk: false } => Some(200),
+            Self::Passthrough { bulk: true } => Some(64),
+            Self::Pgbench { connect: true } => Some(40),
+            Self::Pgbench { connect: false } => Some(1_000),
+            Self::Paced { .. } | Self::Idle { .. } | Self::AtRest => None,
+        }
+    }
+
+    /// Whether every run has a subject of its own, which has done nothing before.
+    pub(crate) fn wants_fresh(&self) -> bool {
+        matches!(self, Self::Idle { .. } | Self::AtRest)
+    }
+
+    /// Does it; anything but success is an error.
+    pub(crate) fn run(&self, site: &Site, subject: &Subject, amount: Amount) -> Result<Figures> {
+        match (self, amount) {
+            (Self::H2load(requests), Amount::Pieces(count)) => requests.run(subject, count),
+            (Self::Grpc(requests), Amount::Pieces(count)) => {
+                grpc::look(site, subject).context("one call before the others")?;
+                requests.run(subject, count)
+            }
+            (Self::Handshakes { rsa, resumed }, Amount::Pieces(count)) => {
+                handshakes::run(site, subject, handshakes::Kind { rsa: *rsa, resumed: *resumed }, count)
+            }
+            (Self::Passthrough { bulk: false }, Amount::Pieces(count)) => {
+                passthrough::small(site, subject, count)
+            }
+            (Self::Passthrough { bulk: true }, Amount::Pieces(mebibytes)) => {
+                passthrough::bulk(site, subject, mebibytes)
+            }
+            (Self::Pgbench { connect }, Amount::Pieces(count)) => {
+                pgbench::run(site, subject, *connect, count)
+            }
+            (Self::WebSocket, Amount::Pieces(count)) => websocket::run(subject, count),
+            (Self::Paced { rate: Some(rate) }, Amount::For(time)) => {
+                paced::run(subject, f64::from(*rate), time)
+            }
+            (Self::Paced { rate: None }, Amount::For(time)) => paced::run_at_half(subject, time),
+            (Self::Idle { tls }, Amount::Pieces(count)) => idle::connections(site, subject, *tls, count),
+            (Self::AtRest, Amount::For(time)) => idle::at_rest(subject, time),
+            (work, amount) => anyhow::bail!("{work:?} is not measured out in {amount:?}"),
+        }
     }
 }
 
-/// `finished in 1.23s, 45678.90 req/s, 12.3MB/s`
-fn rate(text: &str) -> Option<f64> {
-    let (_, line) = text.split_once("finished in ")?;
-    line.split(", ").find_map(|part| part.strip_suffix(" req/s"))?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_is_read() {
-        assert_eq!(rate("x\n\nfinished in 1.23s, 45678.90 req/s, 12.3MB/s\nrequests: 1"), Some(45678.9));
-        assert_eq!(rate("nothing"), None);
-    }
+/// Does so many units of work and gives what they cost.
+fn measured<T>(subject: &Subject, units: f64, work: impl FnOnce() -> Result<T>) -> Result<(Figures, T)> {
+    let before = cpu::nanoseconds(subject.process())?;
+    let begun = Instant::now();
+    let done = work()?;
+    let took = begun.elapsed();
+    let spent = cpu::nanoseconds(subject.process())?.saturating_sub(before);
+    let figures = [
+        (Metric::CpuUs, spent as f64 / 1e3 / units),
+        (Metric::PerSecond, units / took.as_secs_f64().max(f64::MIN_POSITIVE)),
+    ];
+    Ok((figures.into(), done))
 }

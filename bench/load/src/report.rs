@@ -1,108 +1,182 @@
-//! The figures as a table and as JSON.
+//! The figures as a table, as JSON, as plots, and beside those of another run.
 
-use std::fmt;
+mod baseline;
+mod plot;
+mod readme;
+mod table;
 
-use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-use crate::load::{Run, Workload};
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
-/// All runs.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    rows: Vec<Row>,
+use crate::figures::{Figures, Metric, Spread};
+use crate::machine::host::{self, Host};
+use crate::subject::Choice;
+use crate::workload::{WORKLOADS, Workload};
+use crate::{Places, Plan};
+
+pub use baseline::compare;
+
+/// All that a run gave. This is what is kept as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// What was measured.
+    pub(crate) commit: String,
+    /// When.
+    pub(crate) date: String,
+    /// Where.
+    pub(crate) host: Host,
+    /// The workloads' filter.
+    pub(crate) only: Option<String>,
+    /// Whether the run was a short one.
+    pub(crate) quick: bool,
+    pub(crate) rounds: u32,
+    /// Idle connections, where there were some.
+    pub(crate) connections: u64,
+    pub(crate) subjects: Vec<SubjectEntry>,
+    pub(crate) rows: Vec<Row>,
 }
 
-#[derive(Debug)]
-struct Row {
-    workload: &'static str,
-    subject: String,
-    runs: Vec<Run>,
+/// A subject, as kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SubjectEntry {
+    pub(crate) name: String,
+    pub(crate) version: String,
+}
+
+/// What one subject did under one workload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) workload: String,
+    pub(crate) unit: String,
+    pub(crate) subject: String,
+    /// Every single figure, round by round.
+    pub(crate) figures: BTreeMap<Metric, Vec<f64>>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failed: Option<String>,
+}
+
+impl Row {
+    pub(crate) fn spread(&self, metric: Metric) -> Option<Spread> {
+        self.figures.get(&metric).and_then(|values| Spread::of(values))
+    }
 }
 
 impl Report {
+    /// Nothing yet.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            commit: host::commit(),
+            date: host::date(),
+            host: Host::this(),
+            only: plan.only.clone(),
+            quick: plan.quick,
+            rounds: plan.rounds,
+            connections: plan.connections,
+            subjects: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add_subject(&mut self, choice: &Choice) {
+        self.subjects.push(SubjectEntry { name: choice.name.clone(), version: choice.version() });
+    }
+
     /// Adds a run.
-    pub(crate) fn add(&mut self, workload: &Workload, subject: &str, run: Run) {
-        let same = |row: &&mut Row| row.workload == workload.name && row.subject == subject;
-        match self.rows.iter_mut().find(same) {
-            Some(row) => row.runs.push(run),
-            None => {
-                self.rows.push(Row { workload: workload.name, subject: subject.to_owned(), runs: vec![run] });
-            }
+    pub(crate) fn add(&mut self, workload: &Workload, choice: &Choice, figures: &Figures) {
+        let row = self.row(workload, choice);
+        for (&metric, &value) in figures {
+            row.figures.entry(metric).or_default().push(value);
         }
     }
 
-    /// Every single figure.
-    pub(crate) fn json(&self) -> String {
-        let rows: Vec<_> = self
-            .rows
-            .iter()
-            .map(|row| {
-                json!({
-                    "workload": row.workload,
-                    "subject": row.subject,
-                    "cpu_us_per_request": row.runs.iter().map(|run| run.cpu_us).collect::<Vec<_>>(),
-                    "requests_per_second": row.runs.iter().map(|run| run.rate).collect::<Vec<_>>(),
-                })
-            })
-            .collect();
-        format!("{:#}\n", json!(rows))
+    /// Notes that there will be no more.
+    pub(crate) fn fail(&mut self, workload: &Workload, choice: &Choice, why: &str) {
+        self.row(workload, choice).failed = Some(why.to_owned());
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "| load | gateway | CPU µs a request | lowest – highest | to the first | requests/s |"
-        )?;
-        write!(out, "|---|---|---:|---:|---:|---:|")?;
-        let mut first = ("", f64::NAN);
-        for row in &self.rows {
-            let cpu = sorted(row.runs.iter().map(|run| run.cpu_us));
-            let rate = sorted(row.runs.iter().map(|run| run.rate));
-            let median = median(&cpu);
-            if first.0 != row.workload {
-                first = (row.workload, median);
-            }
-            write!(
-                out,
-                "\n| {} | {} | {median:.2} | {:.2} – {:.2} | {:+.1} % | {:.0} |",
-                row.workload,
-                row.subject,
-                cpu.first().copied().unwrap_or(f64::NAN),
-                cpu.last().copied().unwrap_or(f64::NAN),
-                (median / first.1 - 1.0) * 100.0,
-                self::median(&rate),
-            )?;
+    fn row(&mut self, workload: &Workload, choice: &Choice) -> &mut Row {
+        let same = |row: &Row| row.workload == workload.name && row.subject == choice.name;
+        let at = self.rows.iter().position(same).unwrap_or_else(|| {
+            self.rows.push(Row {
+                workload: workload.name.to_owned(),
+                unit: workload.unit.to_owned(),
+                subject: choice.name.clone(),
+                figures: BTreeMap::new(),
+                failed: None,
+            });
+            self.rows.len() - 1
+        });
+        &mut self.rows[at]
+    }
+
+    /// What failed, a line each.
+    pub fn failures(&self) -> Vec<String> {
+        let failed = self.rows.iter().filter_map(|row| Some((row, row.failed.as_ref()?)));
+        failed.map(|(row, why)| format!("{} failed under {}: {why}", row.subject, row.workload)).collect()
+    }
+
+    /// The rows of a workload that have figures, the failed ones left out.
+    pub(crate) fn of(&self, workload: &str) -> Vec<&Row> {
+        let whole = |row: &&Row| row.workload == workload && row.failed.is_none();
+        self.rows.iter().filter(whole).collect()
+    }
+
+    /// The row of a subject under a workload, failed or not.
+    pub(crate) fn find(&self, workload: &str, subject: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.workload == workload && row.subject == subject)
+    }
+
+    /// The median of one figure, when there is one.
+    pub fn median(&self, workload: &str, subject: &str, metric: Metric) -> Option<f64> {
+        Some(self.find(workload, subject)?.spread(metric)?.median)
+    }
+
+    /// The workloads that were measured, in the order of the table.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &'static Workload> {
+        WORKLOADS.iter().filter(|workload| self.rows.iter().any(|row| row.workload == workload.name))
+    }
+
+    /// Reads one that was kept.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))
+    }
+
+    fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// Writes everything: JSON always, table, plots and README when all workloads were measured, so that what they show
+    /// is of one run; with `keep`, the JSON also as a baseline.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&self, places: &Places, keep: bool) -> Result<()> {
+        fs::create_dir_all(&places.results).context("the folder for results")?;
+        let name = self.only.as_deref().unwrap_or("all");
+        write(&places.results.join(format!("{name}.json")), &self.json()?)?;
+        if keep {
+            let folder = places.baselines.join(self.host.slug());
+            fs::create_dir_all(&folder).context("the folder for baselines")?;
+            let day = self.date.split('T').next().unwrap_or_default();
+            write(&folder.join(format!("{day}-{}-{name}.json", self.commit)), &self.json()?)?;
         }
-        Ok(())
+        if self.only.is_some() {
+            return Ok(());
+        }
+        write(&places.results.join("table.md"), &self.page())?;
+        for workload in self.workloads() {
+            write(&places.results.join(format!("{}.svg", workload.name)), &plot::svg(self, workload))?;
+        }
+        readme::refresh(&places.readme, self)
     }
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// Of sorted values; not a number when there is none.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match sorted {
-        [] => f64::NAN,
-        _ if sorted.len() % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert_eq!(median(&sorted([3.0, 1.0, 2.0].into_iter())), 2.0);
-        assert_eq!(median(&sorted([4.0, 1.0, 2.0, 3.0].into_iter())), 2.5);
-        assert!(median(&[]).is_nan());
-    }
+fn write(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }

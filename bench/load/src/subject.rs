@@ -1,202 +1,235 @@
-//! What is measured: a gateway between the load and the backend.
+//! What is measured: a proxy between the load and the backends, with one worker on a core of its own.
 
+mod peers;
+mod template;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use portcullis_tests::gateway::Held;
-use portcullis_tests::objects::{gateway, server, service};
-use portcullis_tests::pki::{Authority, Leaf};
-use portcullis_tests::process::poll;
-use tempfile::TempDir;
+use portcullis_tests::process::{exit_within, poll, signal};
+use rustix::process::Signal;
 
-/// The host that is asked for.
-pub(crate) const HOST: &str = "bench.test";
+use crate::load::client;
+use crate::machine::host::said;
+use crate::site::Site;
+use peers::{Peer, Version};
+use template::Values;
+
+pub(crate) use peers::Ability;
+
 /// How long a subject may take to listen.
-const LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// What every subject is told: the backend and a certificate.
-pub(crate) struct Site {
-    backend: SocketAddr,
-    leaf: Leaf,
-    folder: TempDir,
-}
-
-impl Site {
-    /// A folder of its own, a new certificate.
-    pub(crate) fn new(backend: SocketAddr) -> Result<Self> {
-        let folder = TempDir::with_prefix("portcullis-bench-").context("a folder")?;
-        Ok(Self { backend, leaf: Authority::new("bench").server(&[HOST]), folder })
-    }
-}
-
-/// What was asked for on the command line.
+/// What was asked for on the command line: `NAME=PROGRAM`. A name that is no peer's is a build of the gateway.
 #[derive(Debug, Clone)]
-pub(crate) enum Choice {
-    Portcullis { name: String, path: PathBuf },
-    Nginx,
+pub struct Choice {
+    /// As printed.
+    pub name: String,
+    program: PathBuf,
+    peer: &'static Peer,
 }
 
 impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((name, path)) => Ok(Self::Portcullis { name: name.to_owned(), path: path.into() }),
-            None if text == "nginx" => Ok(Self::Nginx),
-            None => Err("neither NAME=PATH nor nginx".to_owned()),
-        }
+        let (name, program) = text.split_once('=').ok_or("not of the form NAME=PROGRAM")?;
+        Ok(Self { name: name.to_owned(), program: program.into(), peer: Peer::of(name) })
     }
 }
 
 impl fmt::Display for Choice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Portcullis { name, .. } => name,
-            Self::Nginx => "nginx",
-        })
+        out.write_str(&self.name)
     }
 }
 
 impl Choice {
+    /// Whether it can do work that takes this ability.
+    pub(crate) fn is_able(&self, ability: Ability) -> bool {
+        self.peer.able.contains(&ability)
+    }
+
+    /// Its version, in digits and dots; nothing when it does not say.
+    pub(crate) fn version(&self) -> String {
+        let text = match self.peer.version {
+            Version::Says(arguments) => said(&self.program.to_string_lossy(), arguments),
+            Version::Known(version) => version(),
+        };
+        let words = text.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
+        words.into_iter().find(|word| word.matches('.').count() >= 2).unwrap_or_default().to_owned()
+    }
+
     /// Starts it on one core and waits until it listens.
     pub(crate) fn start(&self, site: &Site, core: usize) -> Result<Subject> {
-        let name = self.to_string();
-        let folder = site.folder.path().join(&name);
-        fs::create_dir(&folder).context("two subjects have the same name")?;
-        let (plain, tls) = (Held::new(), Held::new());
-        let mut command = Command::new("taskset");
-        command.args(["--cpu-list", &core.to_string()]);
-        match self {
-            Self::Portcullis { path, .. } => {
-                fs::write(folder.join("config.yaml"), objects(site))?;
-                command.arg(path).arg("run").arg("--config").arg(folder.join("config.yaml"));
-                command.args(["--workers", "1", "--drain", "0"]);
-                command.arg("--port-map").arg(format!("80:{},443:{}", plain.port, tls.port));
-                for flag in ["--admin", "--metrics", "--stats", "--health"] {
-                    command.args([flag, "127.0.0.1:0"]);
-                }
-            }
-            Self::Nginx => {
-                let file = folder.join("nginx.conf");
-                site.leaf.write(&folder, "tls")?;
-                fs::write(&file, nginx(&folder, site.backend, plain.port, tls.port))?;
-                command.arg("nginx").arg("-c").arg(file).arg("-p").arg(&folder);
-            }
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{}-", self.name))
+            .tempdir_in(site.folder.path())
+            .context("a folder")?;
+        let ports: BTreeMap<Port, Held> = Port::ALL.into_iter().map(|port| (port, Held::new())).collect();
+        let values = Values::new(site, folder.path(), &ports);
+        for (leaf, stem) in [(&site.ecdsa, "ecdsa"), (&site.rsa, "rsa")] {
+            leaf.write(folder.path(), stem)?;
+            let both = format!("{}{}", leaf.certificate_pem, leaf.key_pem);
+            fs::write(folder.path().join(format!("{stem}.pem")), both)?;
         }
-        let log = |file: &str| File::create(folder.join(file)).context("a file for what it says");
-        command.stdin(Stdio::null()).stdout(log("stdout")?).stderr(log("stderr")?);
+        for (file, text) in self.peer.files {
+            fs::write(folder.path().join(file), values.fill(text))?;
+        }
+        let mut command = self.command(core, &values);
+        // Appended to, so that what was written can be cut off meanwhile.
+        let log = |file: &str| {
+            let options = File::options().create(true).append(true).clone();
+            options.open(folder.path().join(file)).context("a file for what it says")
+        };
+        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(log("stdout")?).stderr(log("stderr")?);
         let child = command.spawn().context("taskset (util-linux) cannot be started")?;
-        let subject = Subject { name, plain, tls, child };
-        for port in [subject.plain_port(), subject.tls_port()] {
-            let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
-            poll(Instant::now() + LIMIT, listens).with_context(|| {
-                let said = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
-                format!("it does not listen; it said:\n{said}")
-            })?;
+        let subject = Subject { ports, child, folder };
+        for ability in self.peer.able {
+            subject.await_listening(ability.ports())?;
         }
+        subject.await_serving()?;
         Ok(subject)
+    }
+
+    fn command(&self, core: usize, values: &Values) -> Command {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", &core.to_string()]).arg(&self.program);
+        command.args(self.peer.arguments.iter().map(|argument| values.fill(argument)));
+        // Settings of whoever runs the bench would be measured, too.
+        let settings =
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTCULLIS_"));
+        for (name, _) in settings {
+            command.env_remove(name);
+        }
+        for (name, value) in self.peer.environment {
+            command.env(name, values.fill(value));
+        }
+        command
     }
 }
 
-/// A running subject; ends when dropped.
+/// The ports of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Port {
+    /// HTTP/1.1 in clear.
+    Plain,
+    /// TLS with the certificate for ECDSA.
+    Tls,
+    /// TLS with the certificate for RSA.
+    Rsa,
+    /// TLS that passes through.
+    Pass,
+    /// PostgreSQL.
+    Postgres,
+    /// Metrics.
+    Admin,
+}
+
+impl Port {
+    const ALL: [Self; 6] = [Self::Plain, Self::Tls, Self::Rsa, Self::Pass, Self::Postgres, Self::Admin];
+}
+
+/// A running subject; ends when dropped, and its folder with it.
 pub(crate) struct Subject {
-    name: String,
-    plain: Held,
-    tls: Held,
+    ports: BTreeMap<Port, Held>,
     child: Child,
+    folder: tempfile::TempDir,
 }
 
 impl Subject {
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The process whose time counts, with its children.
+    /// The process whose time and memory count, with its children.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn plain_port(&self) -> u16 {
-        self.plain.port
+    /// The number of a port.
+    pub(crate) fn port(&self, port: Port) -> u16 {
+        self.ports[&port].port
     }
 
-    pub(crate) fn tls_port(&self) -> u16 {
-        self.tls.port
+    /// Where a port listens.
+    pub(crate) fn address(&self, port: Port) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port(port)).into()
+    }
+
+    /// The end of what it has said: why something failed.
+    pub(crate) fn complaint(&self) -> String {
+        let text = |file: &str| fs::read_to_string(self.folder.path().join(file)).unwrap_or_default();
+        let said: String =
+            ["stderr", "error.log", "caddy.log", "traefik.log"].iter().map(|file| text(file)).collect();
+        let lines: Vec<&str> = said.lines().collect();
+        let last = &lines[lines.len().saturating_sub(COMPLAINT)..];
+        last.iter()
+            .map(|line| line.chars().take(COMPLAINT_LINE).collect())
+            .collect::<Vec<String>>()
+            .join("\n")
+    }
+
+    /// Empties its logs: a disk is not endless.
+    pub(crate) fn forget_logs(&self) {
+        for file in ["stdout", "access.log", "stream.log", "tcp.log"] {
+            if let Ok(file) = File::options().write(true).open(self.folder.path().join(file)) {
+                // A log that stays costs nothing but space.
+                let _ = file.set_len(0);
+            }
+        }
+    }
+
+    /// Some listen before they have read their routes.
+    fn await_serving(&self) -> Result<()> {
+        let serves = || client::get(self.address(Port::Plain)).ok();
+        match poll(Instant::now() + START_LIMIT, serves) {
+            Some(()) => Ok(()),
+            None => bail!("it does not answer; it said:\n{}", self.complaint()),
+        }
+    }
+
+    fn await_listening(&self, ports: &[Port]) -> Result<()> {
+        for &port in ports {
+            let listens = || TcpStream::connect(self.address(port)).ok();
+            if poll(Instant::now() + START_LIMIT, listens).is_none() {
+                bail!("{port:?} does not listen; it said:\n{}", self.complaint());
+            }
+        }
+        Ok(())
     }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
         // nginx's master ends its workers only when asked.
-        let _ = portcullis_tests::process::signal(&self.child, rustix::process::Signal::TERM);
-        let _ = portcullis_tests::process::exit_within(&mut self.child, Duration::from_secs(5));
+        let _ = signal(&self.child, Signal::TERM);
+        let _ = exit_within(&mut self.child, END_LIMIT);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The gateway's configuration: one host on plaintext and TLS, one route.
-fn objects(site: &Site) -> String {
-    let servers = [
-        format!("{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['{HOST}']}}"),
-        server(443, "HTTPS", &[HOST], "{mode: SIMPLE, credentialName: bench}"),
-    ];
-    let route = format!(
-        "
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: bench, namespace: default}}
-spec:
-  hosts: ['{HOST}']
-  gateways: [istio-system/bench]
-  http: [{{route: [{{destination: {{host: backend, port: {{number: 80}}}}}}]}}]"
-    );
-    let secret = site.leaf.tls_secret("istio-system", "bench");
-    gateway("bench", &servers) + &route + &service("backend", 80, "http", site.backend) + "\n---\n" + &secret
-}
+/// Lines of what a subject said that are shown, and how much of each.
+const COMPLAINT: usize = 4;
+const COMPLAINT_LINE: usize = 240;
 
-/// The same for nginx, with connections to the backend kept and the access log in JSON.
-fn nginx(folder: &Path, backend: SocketAddr, plain: u16, tls: u16) -> String {
-    let folder = folder.display();
-    format!(
-        r#"daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
-http {{
-    log_format json escape=json '{{"start_time":"$time_iso8601","method":"$request_method","path":"$request_uri",'
-        '"protocol":"$server_protocol","response_code":$status,"bytes_sent":$body_bytes_sent,'
-        '"bytes_received":$request_length,"duration":$request_time,"upstream_host":"$upstream_addr",'
-        '"upstream_service_time":"$upstream_response_time","x_forwarded_for":"$http_x_forwarded_for",'
-        '"user_agent":"$http_user_agent","request_id":"$request_id","authority":"$host",'
-        '"downstream_remote_address":"$remote_addr:$remote_port"}}';
-    access_log {folder}/access.log json;
-    keepalive_requests 1000000;
-    upstream backend {{ server {backend}; keepalive 128; keepalive_requests 1000000; }}
-    server {{
-        listen 127.0.0.1:{plain} reuseport;
-        listen 127.0.0.1:{tls} ssl http2 reuseport;
-        server_name {HOST};
-        ssl_certificate {folder}/tls.crt;
-        ssl_certificate_key {folder}/tls.key;
-        location / {{
-            proxy_pass http://backend;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Request-Id $request_id;
-        }}
-    }}
-}}
-"#
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_peer_s_is_a_build() {
+        let choice = |text: &str| text.parse::<Choice>().unwrap();
+        assert!(choice("nginx=/usr/sbin/nginx").is_able(Ability::Http));
+        assert!(choice("build-1=target/dist/portcullis").is_able(Ability::Postgres));
+        assert!(!choice("caddy=x").is_able(Ability::Pass));
+        assert!("nginx".parse::<Choice>().is_err());
+    }
 }

@@ -61,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("portcullis-dataplane", &["portcullis-snapshot", "portcullis-traffic", "portcullis-telemetry"]),
     ("portcullis", LIBRARIES),
     ("portcullis-tests", LIBRARIES),
+    ("portcullis-bench-forwarder", &[]),
     // It measures built programs from outside, with the tests' certificates and ports.
     ("portcullis-bench-load", &["portcullis-tests"]),
     ("portcullis-bench-micro", LIBRARIES),

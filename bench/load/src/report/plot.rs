@@ -1,0 +1,78 @@
+//! Plots in SVG: a bar for each subject, with a whisker from the lowest to the highest round.
+//!
+//! Colours follow the reader's light or dark mode, and nothing is drawn on a background.
+
+use std::fmt::Write as _;
+
+use super::table::{chief, measured};
+use super::{Report, Row};
+use crate::figures::Spread;
+use crate::workload::Workload;
+
+const WIDTH: f64 = 720.0;
+/// Room for the names.
+const LEFT: f64 = 110.0;
+/// Room for the numbers.
+const RIGHT: f64 = 90.0;
+const TOP: f64 = 52.0;
+const BAR: f64 = 18.0;
+const STEP: f64 = 28.0;
+/// Half the height of a whisker's ends.
+const END: f64 = 4.0;
+
+const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.t{font-weight:600}.n{fill:#59636e}\
+.b{fill:#9aa7b5}.o{fill:#2f6feb}.w{stroke:#1f2328;stroke-width:1.5;fill:none}\
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.n{fill:#9198a1}.b{fill:#5b6673}.o{fill:#4c8dff}.w{stroke:#e6edf3}}";
+
+/// The plot of one workload.
+pub(super) fn svg(report: &Report, workload: &Workload) -> String {
+    let rows: Vec<(&Row, Spread)> = report
+        .of(workload.name)
+        .into_iter()
+        .filter_map(|row| Some((row, row.spread(workload.chief)?)))
+        .collect();
+    let most = rows.iter().map(|(_, spread)| spread.highest).fold(f64::MIN_POSITIVE, f64::max);
+    let height = TOP + STEP * rows.len() as f64 + 8.0;
+    let title = format!("{}: {}", workload.name, measured(workload));
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\" role=\"img\" aria-label=\"{}\"><style>{STYLE}</style>\
+         <text class=\"t\" x=\"8\" y=\"20\">{}</text><text class=\"n\" x=\"8\" y=\"40\">{}; less is better</text>",
+        escaped(&title),
+        escaped(&title),
+        escaped(workload.about)
+    );
+    for (place, (row, spread)) in rows.iter().enumerate() {
+        bar(&mut out, TOP + STEP * place as f64, row, spread, most, &chief(workload, spread.median));
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+fn bar(out: &mut String, top: f64, row: &Row, spread: &Spread, most: f64, label: &str) {
+    let scale = (WIDTH - LEFT - RIGHT) / most;
+    let at = |value: f64| LEFT + value * scale;
+    let (middle, base) = (top + BAR / 2.0, top + BAR - 4.0);
+    let class = if row.subject == "portcullis" { "o" } else { "b" };
+    let (low, high) = (at(spread.lowest), at(spread.highest));
+    let _ = write!(
+        out,
+        "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\">{}</text>\
+         <rect class=\"{class}\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"/>\
+         <path class=\"w\" d=\"M{low:.1} {middle:.1}H{high:.1}M{low:.1} {:.1}V{:.1}M{high:.1} {:.1}V{:.1}\"/>\
+         <text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
+        LEFT - 8.0,
+        escaped(&row.subject),
+        spread.median * scale,
+        middle - END,
+        middle + END,
+        middle - END,
+        middle + END,
+        high.max(at(spread.median)) + 8.0,
+        escaped(label)
+    );
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -10,11 +10,10 @@ use portcullis_tests::gateway::binary;
 use portcullis_tests::process::skipped;
 
 /// Workloads, and what is measured of them.
-const WORKLOADS: [(&str, Metric); 6] = [
+const WORKLOADS: [(&str, Metric); 5] = [
     ("websocket", Metric::CpuUs),
-    ("tls-new-ecdsa", Metric::CpuUs),
     ("tls-resumed", Metric::CpuUs),
-    ("passthrough-bulk", Metric::CpuUs),
+    ("passthrough-small", Metric::CpuUs),
     ("latency", Metric::P99Us),
     ("idle-tls", Metric::MemoryKib),
 ];

@@ -47,7 +47,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::H2spec => h2spec::command(),
         Command::Fuzz(options) => fuzz::command(&options),
         Command::Dist(options) => dist::command(&options),
-        Command::Bench { bench } => bench::command(&bench),
+        Command::Bench { load, bench } => bench::command(&load, bench.as_ref()),
     }
 }
 
@@ -86,10 +86,13 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Make what is shipped: static program, image, chart, bill of materials.
     Dist(dist::Options),
-    /// Measure what is promised.
+    /// Measure what is promised; without a further word, what work costs, beside nginx, HAProxy, Envoy and others.
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
-        /// What is measured.
+        #[command(flatten)]
+        load: bench::Load,
+        /// What else is measured.
         #[command(subcommand)]
-        bench: bench::Bench,
+        bench: Option<bench::Bench>,
     },
 }

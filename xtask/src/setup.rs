@@ -28,6 +28,7 @@ mod h2spec;
 mod helm;
 mod istio;
 mod node;
+mod peers;
 mod postgres;
 mod python;
 
@@ -41,6 +42,8 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::loud;
+
+pub(crate) use peers::peers;
 
 /// Where the parts stand; `None` for one that could not be had.
 #[derive(Debug)]
@@ -131,6 +134,11 @@ fn part(name: &str, found: Result<PathBuf>) -> Option<PathBuf> {
     found
         .inspect_err(|error| loud(&format!("{name} is missing, tests that need it are skipped: {error:#}")))
         .ok()
+}
+
+/// Tells `command` where Debian's PostgreSQL is.
+pub(crate) fn tell_path(command: &mut Command) {
+    command.env("PATH", search_path());
 }
 
 /// Where downloaded parts are kept: `PORTCULLIS_CACHE`, else the customary place.

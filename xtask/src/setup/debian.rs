@@ -12,7 +12,16 @@ use crate::process::{find, run_quietly, step};
 
 /// Installs what is missing; gives the packages that could not be had, each with the reason.
 pub(super) fn install_missing() -> Vec<(&'static str, String)> {
-    let missing: Vec<&'static str> = wanted().filter(|(present, _)| !present).map(|(_, name)| name).collect();
+    install_those_missing(wanted())
+}
+
+/// The same for what only `bench` needs, on top of what the tests do.
+pub(super) fn install_missing_for_bench() -> Vec<(&'static str, String)> {
+    install_those_missing(wanted_for_bench())
+}
+
+fn install_those_missing(wanted: impl Iterator<Item = (bool, &'static str)>) -> Vec<(&'static str, String)> {
+    let missing: Vec<&'static str> = wanted.filter(|(present, _)| !present).map(|(_, name)| name).collect();
     if missing.is_empty() {
         return Vec::new();
     }
@@ -38,6 +47,22 @@ fn wanted() -> impl Iterator<Item = (bool, &'static str)> {
         (Path::new("/usr/sbin/nginx").is_file() || find("nginx").is_some(), "nginx"),
     ])
 }
+
+/// Load generators, and the peers that Debian has.
+fn wanted_for_bench() -> impl Iterator<Item = (bool, &'static str)> {
+    [
+        (find("h2load").is_some(), "nghttp2-client"),
+        (find("haproxy").is_some(), "haproxy"),
+        (find("nginx").is_some(), "nginx"),
+        (Path::new(NGINX_STREAM).is_file(), "libnginx-mod-stream"),
+        (postgres_folder().is_some() && find("pgbench").is_some(), "postgresql"),
+        (has_venv(), "python3-venv"),
+    ]
+    .into_iter()
+}
+
+/// Where Debian puts nginx's module for TCP and TLS.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// Debian's Python comes without the parts that make an environment.
 fn has_venv() -> bool {

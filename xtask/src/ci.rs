@@ -44,7 +44,10 @@ type Check = (&'static str, fn() -> Result<()>);
 
 fn format() -> Result<()> {
     run(at_root(cargo().args(["fmt", "--all", "--check"])))?;
-    run(at_root(cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"])))
+    for other in ["fuzz/Cargo.toml", "bench/peers/pingora/Cargo.toml"] {
+        run(at_root(cargo().args(["fmt", "--check", "--manifest-path", other])))?;
+    }
+    Ok(())
 }
 
 fn clippy() -> Result<()> {

@@ -25,6 +25,21 @@ pub enum Metric {
     CpuPercent,
 }
 
+impl Metric {
+    /// Its name over a column.
+    pub(crate) fn heading(self) -> &'static str {
+        match self {
+            Self::CpuUs => "CPU µs",
+            Self::PerSecond => "a second",
+            Self::P50Us => "p50 µs",
+            Self::P99Us => "p99 µs",
+            Self::P999Us => "p99.9 µs",
+            Self::MemoryKib => "memory KiB",
+            Self::CpuPercent => "CPU of a core",
+        }
+    }
+}
+
 /// One run's figures.
 pub(crate) type Figures = BTreeMap<Metric, f64>;
 

@@ -15,7 +15,6 @@ mod workload;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -28,7 +27,7 @@ use crate::subject::{Ability, Subject};
 use crate::workload::Workload;
 
 pub use figures::Metric;
-pub use report::{Report, compare};
+pub use report::{Places, Report, compare};
 pub use subject::Choice;
 
 /// What is measured, and how thoroughly.
@@ -63,9 +62,11 @@ const OTHER_FILES: u64 = 1_000;
 pub fn run(plan: &Plan) -> Result<Report> {
     let workloads = workload::matching(plan.only.as_deref());
     ensure!(!workloads.is_empty(), "no workload has this name; there are {}", workload::names());
-    let files = cores::many_files()?;
-    let plan =
-        &Plan { connections: plan.connections.min(files.saturating_sub(OTHER_FILES) / 2), ..plan.clone() };
+    cores::many_files()?;
+    let plan = &Plan {
+        connections: plan.connections.min(cores::open_files().saturating_sub(OTHER_FILES) / 2),
+        ..plan.clone()
+    };
     let report = Report::new(plan);
     // The load, and all that is started from here, stays off the subject's core.
     let cores = cores::cores()?;
@@ -181,40 +182,5 @@ impl Bench {
         let choice = &self.plan.choices[number];
         eprintln!("!!! {choice} fails under {}: {error:#}", workload.name);
         self.report.fail(workload, choice, &format!("{error:#}"));
-    }
-}
-
-/// Where results are kept, all below one folder.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// The newest results.
-    pub results: PathBuf,
-    /// Those that are kept by host.
-    pub baselines: PathBuf,
-    /// The page that shows them.
-    pub readme: PathBuf,
-}
-
-impl Places {
-    /// Those of a tree.
-    pub fn of(root: &std::path::Path) -> Self {
-        Self {
-            results: root.join("bench/results"),
-            baselines: root.join("bench/baselines"),
-            readme: root.join("README.md"),
-        }
-    }
-}
-
-/// The name of a figure, for a heading.
-fn heading(metric: Metric) -> &'static str {
-    match metric {
-        Metric::CpuUs => "CPU",
-        Metric::PerSecond => "a second",
-        Metric::P50Us => "p50",
-        Metric::P99Us => "p99",
-        Metric::P999Us => "p99.9",
-        Metric::MemoryKib => "memory",
-        Metric::CpuPercent => "CPU of a core",
     }
 }

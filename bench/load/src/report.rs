@@ -7,16 +7,16 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::Plan;
 use crate::figures::{Figures, Metric, Spread};
 use crate::machine::host::{self, Host};
 use crate::subject::Choice;
 use crate::workload::{WORKLOADS, Workload};
-use crate::{Places, Plan};
 
 pub use baseline::compare;
 
@@ -38,6 +38,28 @@ pub struct Report {
     pub(crate) connections: u64,
     pub(crate) subjects: Vec<SubjectEntry>,
     pub(crate) rows: Vec<Row>,
+}
+
+/// Where results are kept, all below one folder.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The newest results.
+    pub results: PathBuf,
+    /// Those that are kept by host.
+    pub baselines: PathBuf,
+    /// The page that shows them.
+    pub readme: PathBuf,
+}
+
+impl Places {
+    /// Those of a tree.
+    pub fn of(root: &Path) -> Self {
+        Self {
+            results: root.join("bench/results"),
+            baselines: root.join("bench/baselines"),
+            readme: root.join("README.md"),
+        }
+    }
 }
 
 /// A subject, as kept.

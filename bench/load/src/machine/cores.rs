@@ -48,11 +48,15 @@ impl Drop for Pinned {
 }
 
 /// As many open files as the system lets this process and its children have: thousands of connections are theirs.
-pub(crate) fn many_files() -> Result<u64> {
+pub(crate) fn many_files() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).context("raising the number of open files")?;
-    Ok(limit.maximum.unwrap_or(u64::MAX))
+    setrlimit(Resource::Nofile, raised).context("raising the number of open files")
+}
+
+/// Open files that this process and its children may have.
+pub(crate) fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Runs `work` on threads, one for each number below `count`, and gives what each came to, or what went wrong first.

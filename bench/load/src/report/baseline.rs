@@ -7,9 +7,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
-use super::Report;
 use super::table::{chief, measured};
-use crate::Places;
+use super::{Places, Report};
 
 /// Says what has moved beyond the spread of both runs since the newest baseline of the host.
 ///

@@ -4,7 +4,6 @@ use std::fmt::{self, Write as _};
 
 use super::{Report, Row};
 use crate::figures::{Metric, Spread};
-use crate::heading;
 use crate::workload::Workload;
 
 /// Columns of a workload's own table behind the chief figure, those of them that it has.
@@ -61,7 +60,7 @@ impl Report {
             **metric != workload.chief && rows.iter().any(|row| row.figures.contains_key(metric))
         };
         let others: Vec<Metric> = OTHERS.iter().filter(shown).copied().collect();
-        let headings: String = others.iter().map(|metric| format!(" {} |", heading(*metric))).collect();
+        let headings: String = others.iter().map(|metric| format!(" {} |", metric.heading())).collect();
         let mut out = format!("| | {} | lowest – highest | to the first |{headings}", measured(workload));
         let _ = write!(out, "\n|---|---:|---:|---:|{}", "---:|".repeat(others.len()));
         let first = rows.first().and_then(|row| row.spread(workload.chief)).map(|spread| spread.median);
@@ -123,7 +122,7 @@ pub(super) fn measured(workload: &Workload) -> String {
         Metric::CpuUs if workload.unit == "GiB" => "CPU ms a GiB".to_owned(),
         Metric::CpuUs => format!("CPU µs a {}", workload.unit),
         Metric::MemoryKib => format!("KiB a {}", workload.unit),
-        metric => format!("{} µs", heading(metric)),
+        metric => metric.heading().to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ use portcullis_tests::gateway::Held;
 use portcullis_tests::objects::NAMESPACE;
 
 use super::Port;
+use crate::machine::cores::open_files;
 use crate::site::Site;
 
 /// Names and what stands for them.
@@ -18,6 +19,7 @@ impl Values {
         let mut values = vec![
             ("@FOLDER@".to_owned(), folder.display().to_string()),
             ("@ECDSA_SECRET@".to_owned(), site.ecdsa.tls_secret(NAMESPACE, "ecdsa")),
+            ("@CLIENTS@".to_owned(), clients().to_string()),
             ("@RSA_SECRET@".to_owned(), site.rsa.tls_secret(NAMESPACE, "rsa")),
         ];
         for (port, held) in ports {
@@ -52,3 +54,13 @@ impl Values {
         self.0.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 }
+
+/// Connections that a subject may be told to expect: two files for each, and some for the rest.
+fn clients() -> u64 {
+    (open_files().saturating_sub(OTHER_FILES) / 2).min(MOST_CLIENTS)
+}
+
+/// More are never opened.
+const MOST_CLIENTS: u64 = 20_000;
+/// Listeners, pipes, logs.
+const OTHER_FILES: u64 = 600;

@@ -111,13 +111,18 @@ impl Bench {
             eprintln!("!!! {} is left out: no PostgreSQL server is installed", workload.name);
             return;
         }
+        // A whole run is long: those who wait see how far it is, and a log shows it, too.
+        let watched = io::stderr().is_terminal();
+        if !watched {
+            eprintln!("{}", workload.name);
+        }
         let mut amounts = self.amounts(workload);
         let rounds = match workload.work.wants_fresh() {
             true => self.plan.rounds.min(FRESH_ROUNDS),
             false => self.plan.rounds,
         };
         for round in 1..=rounds {
-            if io::stderr().is_terminal() {
+            if watched {
                 eprint!("\r{:<24} round {round} of {rounds}", workload.name);
             }
             let able: Vec<(usize, Amount)> =
@@ -132,7 +137,7 @@ impl Bench {
                 }
             }
         }
-        if io::stderr().is_terminal() {
+        if watched {
             eprintln!();
         }
         self.running.values().for_each(Subject::forget_logs);

@@ -46,6 +46,8 @@ pub enum Standing {
     Ready,
     /// Not yet, as cert-manager says.
     Waiting(String),
+    /// Not for a long time, as cert-manager says.
+    Late(String),
     /// It is left alone, since this is in the way.
     Refused(&'static str),
     /// There is no cert-manager.
@@ -62,6 +64,11 @@ impl Standing {
             Self::Waiting(said) => (
                 Code::CertificateNotReady,
                 format!("the certificate of Secret {secret} is not issued yet: {said}"),
+                format!("kubectl describe certificate {secret} tells more"),
+            ),
+            Self::Late(said) => (
+                Code::CertificateNotReady,
+                format!("the certificate of Secret {secret} is still not issued, after minutes: {said}"),
                 format!("kubectl describe certificate {secret} tells more"),
             ),
             Self::Refused(why) => (
@@ -82,7 +89,10 @@ impl Standing {
             ),
         };
         Some(Diagnostic {
-            severity: if matches!(self, Self::Failed(_)) { Severity::Warning } else { code.severity() },
+            severity: match self {
+                Self::Failed(_) | Self::Late(_) => Severity::Warning,
+                _ => code.severity(),
+            },
             code,
             object: wanted.gateway.clone(),
             field: "metadata.annotations".to_owned(),

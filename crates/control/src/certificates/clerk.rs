@@ -13,6 +13,9 @@ use crate::kubernetes::call::{Caller, Failure};
 const LOOK_UNREADY: Duration = Duration::from_secs(10);
 /// The same where all are: whoever deletes one gets it back.
 const LOOK_READY: Duration = Duration::from_secs(300);
+/// After that long a certificate that is not issued is no matter of patience any more: a challenge that can be met is met
+/// within minutes.
+const LATE: Duration = Duration::from_secs(600);
 /// Certificates in a page of a list, and most pages that are read.
 const PAGE: usize = 500;
 const MAX_PAGES: usize = 20;
@@ -28,16 +31,19 @@ pub(crate) struct Clerk {
     /// What was asked for when it was looked last, and when to look again.
     done: Option<(Orders, Option<Instant>)>,
     told: Option<BTreeMap<String, Standing>>,
+    /// Since when certificates are waited for, as far as this replica has seen.
+    waiting: BTreeMap<String, Instant>,
 }
 
 impl Clerk {
     pub(crate) fn new(caller: Caller, namespace: String, tell: Tell) -> Self {
-        Self { caller, namespace, tell, done: None, told: None }
+        Self { caller, namespace, tell, done: None, told: None, waiting: BTreeMap::new() }
     }
 
     /// Somebody else writes.
     pub(crate) fn rest(&mut self) {
         self.done = None;
+        self.waiting.clear();
         if self.told.take().is_some() {
             (self.tell)(None);
         }
@@ -51,7 +57,8 @@ impl Clerk {
         {
             return *due;
         }
-        let stand = self.work(orders, may_write).await;
+        let mut stand = self.work(orders, may_write).await;
+        lose_patience(&mut self.waiting, &mut stand, Instant::now());
         let all_ready = stand.values().all(|standing| *standing == Standing::Ready);
         let pause = if all_ready { LOOK_READY } else { LOOK_UNREADY };
         // Nobody asks, and what was left over is gone: there is nothing more to look for.
@@ -151,6 +158,22 @@ impl Clerk {
     }
 }
 
+/// Tells those that have been waited for too long from the others. `waiting` says since when.
+fn lose_patience(
+    waiting: &mut BTreeMap<String, Instant>,
+    stand: &mut BTreeMap<String, Standing>,
+    now: Instant,
+) {
+    waiting.retain(|name, _| matches!(stand.get(name), Some(Standing::Waiting(_))));
+    for (name, standing) in stand {
+        let Standing::Waiting(said) = standing else { continue };
+        let since = *waiting.entry(name.clone()).or_insert(now);
+        if now.saturating_duration_since(since) >= LATE {
+            *standing = Standing::Late(std::mem::take(said));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -212,6 +235,23 @@ mod tests {
         let stand = told[0].as_ref().unwrap();
         assert!(matches!(stand["a"], Standing::Waiting(_)) && matches!(stand["b"], Standing::Refused(_)));
         assert!(due && told[1].is_none());
+    }
+
+    #[test]
+    fn whoever_waits_for_long_is_told_so() {
+        let (mut since, start) = (BTreeMap::new(), Instant::now());
+        let mut look = |standing: Standing, after: Duration| {
+            let mut stand = BTreeMap::from([("a".to_owned(), standing)]);
+            lose_patience(&mut since, &mut stand, start + after);
+            stand.remove("a").unwrap()
+        };
+        let waiting = || Standing::Waiting("no answer yet".to_owned());
+        assert_eq!(look(waiting(), Duration::ZERO), waiting());
+        assert_eq!(look(waiting(), LATE / 2), waiting());
+        assert_eq!(look(waiting(), LATE), Standing::Late("no answer yet".to_owned()));
+        // It was issued meanwhile.
+        assert_eq!(look(Standing::Ready, LATE), Standing::Ready);
+        assert_eq!(look(waiting(), LATE * 2), waiting());
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl Desk {
         plan
     }
 
-    /// The errors there are, for Events.
+    /// The errors there are, for Events, and the certificates that do not come: nobody looks at a status while a renewal
+    /// is months away.
     pub(crate) fn errors<'a>(
         &'a self,
         ledger: &'a Ledger,
@@ -137,7 +138,11 @@ impl Desk {
         self.findings.iter().flat_map(move |(name, found)| {
             let facts = ledger.get(name).map(|entry| &entry.facts);
             let notices = found.iter().filter_map(|at| self.bulletin.notices.get(*at));
-            let errors = notices.filter(|notice| notice.severity == Severity::Error);
+            let errors = notices.filter(|notice| match notice.severity {
+                Severity::Error => true,
+                Severity::Warning => conditions::CERTIFICATES.contains(&notice.code),
+                Severity::Info => false,
+            });
             errors.filter_map(move |notice| Some((name, facts?, notice)))
         })
     }

@@ -1,4 +1,5 @@
-//! Events (events.k8s.io) for findings of severity error: what `kubectl describe` and `kubectl events` show.
+//! Events (events.k8s.io) for findings of severity error, and for certificates that do not come: what `kubectl describe` and
+//! `kubectl events` show.
 //!
 //! An error makes one Event when it appears, and none while it lasts: the object's status says that it does. The name of the
 //! Event is made of the object and the code, so the next writer, who finds the same error, makes no second one. An error that

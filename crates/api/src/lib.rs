@@ -2,6 +2,7 @@
 //!
 //! - [`networking`], [`mesh`] and [`core`]: one Rust type for each resource, with every field of its schema. Nothing
 //!   is judged and no default is applied; what is absent is `None` or empty.
+//! - [`gateway_api`]: the little of it that cert-manager's solvers write.
 //! - [`Object`], [`Resource`], [`Meta`]: what all of them have in common.
 //! - [`load()`]: text to objects, and [`Finding`]s for what could not be read.
 //! - [`cert_manager`]: what annotations of a Gateway ask of cert-manager, and the Certificate that says the same.
@@ -15,6 +16,7 @@ pub mod cert_manager;
 pub mod core;
 mod duration;
 mod finding;
+pub mod gateway_api;
 pub mod health_check;
 pub mod load;
 pub mod mesh;
@@ -27,9 +29,9 @@ mod timestamp;
 pub mod wire;
 
 pub use finding::{Code, Finding, Severity};
-pub use load::{Loaded, from_json_value, load};
+pub use load::{Loaded, from_json_value, identity_of, load};
 pub use meta::{Condition, DEFAULT_NAMESPACE, Meta, ObjectRef, Origin, Resource, Timestamp};
 pub use object::{
-    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Ingress, Kind, Mesh, Namespace, Object,
-    Pod, Secret, Service, ServiceEntry, Unsupported, VirtualService, WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, HttpRoute, Ingress, Kind, Mesh, Namespace,
+    Object, Pod, Secret, Service, ServiceEntry, Unsupported, VirtualService, WorkloadEntry,
 };

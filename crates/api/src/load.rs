@@ -30,6 +30,7 @@ pub use report::MAX_FINDINGS;
 pub use route_test::route_tests;
 
 use crate::finding::{Code, Finding};
+use crate::meta::Origin;
 use crate::object::Object;
 use node::{Content, Mark, Node};
 use report::{Note, Report};
@@ -71,6 +72,12 @@ pub fn from_json_value(source: &str, value: Value) -> Loaded {
     let mut loader = Loader::new(source.into());
     loader.document(Node::from_value(value));
     loader.finish()
+}
+
+/// Which object it is, and nothing else: for kinds of which only the metadata are asked for.
+pub fn identity_of(source: &str, value: Value) -> Option<Object> {
+    let origin = Origin { source: source.into(), document: 0, line: 0 };
+    object::identity(Node::from_value(value), origin, &Report::new(source.into()))
 }
 
 /// Reads a text that is a value and no object: that of an annotation.

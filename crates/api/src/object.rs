@@ -6,6 +6,7 @@ use crate::core::{
     ConfigMapBody, EndpointSliceBody, EndpointsBody, IngressSpec, NamespaceBody, PodBody, SecretBody,
     ServiceSpec,
 };
+use crate::gateway_api::HttpRouteSpec;
 use crate::mesh::MeshConfig;
 use crate::meta::{Meta, ObjectRef, Origin, Resource};
 use crate::networking::{
@@ -40,6 +41,8 @@ pub type Namespace = Resource<NamespaceBody>;
 pub type Pod = Resource<PodBody>;
 /// An Ingress.
 pub type Ingress = Resource<IngressSpec>;
+/// An HTTPRoute of one of cert-manager's solvers.
+pub type HttpRoute = Resource<HttpRouteSpec>;
 
 /// One object of any kind. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +75,8 @@ pub enum Object {
     Pod(Arc<Pod>),
     /// `networking.k8s.io/v1` Ingress.
     Ingress(Arc<Ingress>),
+    /// `gateway.networking.k8s.io` HTTPRoute of one of cert-manager's solvers.
+    HttpRoute(Arc<HttpRoute>),
     /// An object of a kind that is not read.
     Unsupported(Arc<Unsupported>),
 }
@@ -115,6 +120,7 @@ macro_rules! on_any {
             Object::Namespace($resource) => $body,
             Object::Pod($resource) => $body,
             Object::Ingress($resource) => $body,
+            Object::HttpRoute($resource) => $body,
             Object::Unsupported($resource) => $body,
         }
     };
@@ -148,6 +154,7 @@ impl Object {
             Self::Namespace(_) => Kind::Namespace,
             Self::Pod(_) => Kind::Pod,
             Self::Ingress(_) => Kind::Ingress,
+            Self::HttpRoute(_) => Kind::HttpRoute,
             Self::Unsupported(_) => return None,
         })
     }
@@ -194,11 +201,13 @@ pub enum Kind {
     Pod,
     /// `networking.k8s.io/v1` Ingress.
     Ingress,
+    /// `gateway.networking.k8s.io` HTTPRoute of one of cert-manager's solvers; every other one is not read.
+    HttpRoute,
 }
 
 impl Kind {
     /// Every kind that is read.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Gateway,
         Self::VirtualService,
         Self::DestinationRule,
@@ -213,6 +222,7 @@ impl Kind {
         Self::Namespace,
         Self::Pod,
         Self::Ingress,
+        Self::HttpRoute,
     ];
 
     /// The kinds of `networking.istio.io`: those Portcullis has custom resource definitions for.
@@ -236,6 +246,7 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::Pod => "Pod",
             Self::Ingress => "Ingress",
+            Self::HttpRoute => "HTTPRoute",
         }
     }
 
@@ -245,6 +256,7 @@ impl Kind {
             _ if Self::ISTIO.contains(&self) => "networking.istio.io",
             Self::EndpointSlice => "discovery.k8s.io",
             Self::Ingress => "networking.k8s.io",
+            Self::HttpRoute => "gateway.networking.k8s.io",
             _ => "",
         }
     }
@@ -254,12 +266,13 @@ impl Kind {
         match self {
             Self::MeshConfig => &[],
             _ if Self::ISTIO.contains(&self) => &["v1", "v1beta1", "v1alpha3"],
+            Self::HttpRoute => &["v1", "v1beta1"],
             _ => &["v1"],
         }
     }
 
     /// Whether the kind's fields stand under `spec` rather than at the top level of the object.
     pub fn has_spec(self) -> bool {
-        matches!(self, Self::Service | Self::Ingress) || Self::ISTIO.contains(&self)
+        matches!(self, Self::Service | Self::Ingress | Self::HttpRoute) || Self::ISTIO.contains(&self)
     }
 }

@@ -24,6 +24,7 @@ use crate::core::{
     ConfigMapBody, EndpointSliceBody, EndpointsBody, IngressSpec, NamespaceBody, PodBody, SecretBody,
     ServiceSpec,
 };
+use crate::gateway_api::HttpRouteSpec;
 use crate::mesh::MeshConfig;
 use crate::networking::{
     DestinationRuleSpec, GatewaySpec, ServiceEntrySpec, VirtualServiceSpec, WorkloadEntrySpec,
@@ -102,6 +103,7 @@ fn generate_kind(kind: Kind) -> Value {
         Kind::Namespace => generate::<NamespaceBody>(),
         Kind::Pod => generate::<PodBody>(),
         Kind::Ingress => generate::<IngressSpec>(),
+        Kind::HttpRoute => generate::<HttpRouteSpec>(),
     }
 }
 

@@ -249,6 +249,11 @@ impl<'a> Subject<'a> {
         Self { kind, meta: &resource.meta, origin: &resource.origin }
     }
 
+    /// What is known of any object.
+    pub(crate) fn meta(&self) -> &'a Meta {
+        self.meta
+    }
+
     /// `VirtualService default/app`.
     pub(crate) fn object_ref(&self) -> ObjectRef {
         ObjectRef {

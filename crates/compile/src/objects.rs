@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_api::{
-    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Ingress, Kind, Mesh, Meta, Namespace,
-    Object, ObjectRef, Origin, Pod, Secret, Service, ServiceEntry, Unsupported, VirtualService,
+    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, HttpRoute, Ingress, Kind, Mesh, Meta,
+    Namespace, Object, ObjectRef, Origin, Pod, Secret, Service, ServiceEntry, Unsupported, VirtualService,
     WorkloadEntry,
 };
 
@@ -45,6 +45,7 @@ pub struct Objects {
     pub(crate) namespaces: Table<Namespace>,
     pub(crate) pods: Table<Pod>,
     pub(crate) ingresses: Table<Ingress>,
+    pub(crate) http_routes: Table<HttpRoute>,
     /// Objects of kinds that are not read, by API group and kind: some would change what is served.
     pub(crate) unread: BTreeMap<(String, Arc<str>), Table<Unsupported>>,
     replaced: Vec<Replaced>,
@@ -75,7 +76,7 @@ macro_rules! on_table {
             Gateway gateways, VirtualService virtual_services, DestinationRule destination_rules,
             ServiceEntry service_entries, WorkloadEntry workload_entries, MeshConfig meshes, Service services,
             EndpointSlice endpoint_slices, Endpoints endpoints, Secret secrets, ConfigMap config_maps,
-            Namespace namespaces, Pod pods, Ingress ingresses)
+            Namespace namespaces, Pod pods, Ingress ingresses, HttpRoute http_routes)
     };
 }
 
@@ -103,7 +104,8 @@ macro_rules! on_object {
             DestinationRule DestinationRule destination_rules, ServiceEntry ServiceEntry service_entries,
             WorkloadEntry WorkloadEntry workload_entries, Mesh MeshConfig meshes, Service Service services,
             EndpointSlice EndpointSlice endpoint_slices, Endpoints Endpoints endpoints, Secret Secret secrets,
-            ConfigMap ConfigMap config_maps, Namespace Namespace namespaces, Pod Pod pods, Ingress Ingress ingresses)
+            ConfigMap ConfigMap config_maps, Namespace Namespace namespaces, Pod Pod pods, Ingress Ingress ingresses,
+            HttpRoute HttpRoute http_routes)
     };
 }
 

@@ -44,8 +44,9 @@ fn of_policy(policy: &TrafficPolicy, reporter: &mut Reporter<'_, '_>) {
 
 /// Reports objects of kinds that Istio's gateway obeys and this one does not yet.
 pub(crate) fn report_kinds(objects: &Objects, environment: &Environment, diagnostics: &mut Diagnostics) {
-    for ingress in objects.ingresses.values().filter(|ingress| !is_solver(ingress, environment)) {
-        let subject = Subject::new(Kind::Ingress, &**ingress);
+    let ingresses = objects.ingresses.values().map(|ingress| Subject::new(Kind::Ingress, &**ingress));
+    let routes = objects.http_routes.values().map(|route| Subject::new(Kind::HttpRoute, &**route));
+    for subject in ingresses.chain(routes).filter(|subject| !is_solver(subject.meta(), environment)) {
         let message = "has no effect: of this kind only cert-manager's solvers beside the gateway are served";
         let remedy = "write a VirtualService, or expect nothing of it";
         diagnostics.report(Code::KindNotHonoured, subject, "", message, remedy);
@@ -57,11 +58,14 @@ pub(crate) fn report_kinds(objects: &Objects, environment: &Environment, diagnos
     }
 }
 
+/// The kinds that cert-manager's solvers are made of.
+const SOLVED: [Kind; 2] = [Kind::Ingress, Kind::HttpRoute];
+
 /// What there is to say about an object of a kind that is not read: something where Istio's gateway obeys it and this one
 /// does not yet. Policies are errors: what they refuse is served.
 #[must_use]
 pub fn not_honoured(object: &Unsupported) -> Option<Diagnostic> {
-    if &*object.kind == Kind::Ingress.name() && object.meta.labels.contains_key(SOLVER) {
+    if SOLVED.iter().any(|kind| *object.kind == *kind.name()) && object.meta.labels.contains_key(SOLVER) {
         // For a moment, and not written by anybody who could be told.
         return None;
     }

@@ -255,7 +255,8 @@ fn about(scope: &Scope, watch: &Watch) -> Option<Notice> {
         return Some(about(Severity::Warning, "WatchFailing", message, "it is tried again, ever less often"));
     }
     match watch.absent.as_ref()? {
-        // Every cluster lacks some of them.
+        // Every cluster lacks some of them. Without the Gateway API nobody makes the routes that are looked for.
+        Absence::NotInstalled if scope.kind == Kind::HttpRoute => None,
         Absence::NotInstalled => Some(about(
             Severity::Info,
             "KindNotInstalled",

@@ -152,7 +152,7 @@ pub enum RuleList {
     Tls,
     /// `spec.tcp`
     Tcp,
-    /// `spec.rules` of an Ingress
+    /// `spec.rules` of an Ingress or HTTPRoute
     Rules,
 }
 

@@ -11,6 +11,7 @@ use super::conform::{Manner, conform};
 use super::node::{Content, Node};
 use super::path::Path;
 use super::report::{Note, Report};
+use crate::cert_manager::SOLVER;
 use crate::finding::Code;
 use crate::meta::{Condition, DEFAULT_NAMESPACE, Meta, Timestamp};
 use crate::schema::{Shape, shape_of};
@@ -44,6 +45,12 @@ pub(super) fn peek(object: &Node) -> (String, String) {
     let metadata = object.entry("metadata");
     let text = |name: &str| metadata.and_then(|metadata| metadata.entry(name)).and_then(Node::text);
     (text("namespace").unwrap_or(DEFAULT_NAMESPACE).to_owned(), text("name").unwrap_or_default().to_owned())
+}
+
+/// Whether an object is part of one of cert-manager's solvers.
+pub(super) fn is_solver(object: &Node) -> bool {
+    let labels = object.entry("metadata").and_then(|metadata| metadata.entry("labels"));
+    labels.and_then(|labels| labels.entry(SOLVER)).and_then(Node::text) == Some("true")
 }
 
 /// Reads `metadata`; `None` (and a finding) if it cannot be read.

@@ -21,13 +21,19 @@ use crate::schema::{Shape, shape};
 const ROOT_NAMESPACE: &str = "istio-system";
 
 /// Reads one object, or reports why it cannot be read.
-pub(super) fn read(mut node: Node, document: u32, report: &mut Report) -> Option<Object> {
+pub(super) fn read(node: Node, document: u32, report: &mut Report) -> Option<Object> {
     let origin = Origin { source: report.source.clone(), document, line: node.mark.line };
     let kind_name: Arc<str> = node.entry("kind").and_then(Node::text)?.into();
     let api_version = node.entry("apiVersion").and_then(Node::text).unwrap_or_default().to_owned();
     let (namespace, name) = metadata::peek(&node);
     report.object = Some(ObjectRef { kind: kind_name.clone(), namespace, name });
     match identify(&api_version, &kind_name) {
+        Identity::Known(Kind::HttpRoute) | Identity::WrongVersion(Kind::HttpRoute)
+            if !metadata::is_solver(&node) =>
+        {
+            unsupported(&node, &api_version, None, report);
+            identity(node, origin, report)
+        }
         Identity::Known(kind) => {
             if let Some(object) = report.object.as_mut().filter(|_| kind == Kind::Namespace) {
                 object.namespace.clear();
@@ -40,11 +46,18 @@ pub(super) fn read(mut node: Node, document: u32, report: &mut Report) -> Option
         }
         Identity::Unsupported { meant } => {
             unsupported(&node, &api_version, meant, report);
-            let metadata = node.take("metadata").map(|(_, metadata)| metadata);
-            let meta = lenient_meta(metadata, report)?;
-            Some(Object::Unsupported(Arc::new(Unsupported { api_version, kind: kind_name, meta, origin })))
+            identity(node, origin, report)
         }
     }
+}
+
+/// What stays of an object of a kind that is not read.
+pub(super) fn identity(mut node: Node, origin: Origin, report: &Report) -> Option<Object> {
+    let kind = node.entry("kind").and_then(Node::text)?.into();
+    let api_version = node.entry("apiVersion").and_then(Node::text).unwrap_or_default().to_owned();
+    let metadata = node.take("metadata").map(|(_, metadata)| metadata);
+    let meta = lenient_meta(metadata, report)?;
+    Some(Object::Unsupported(Arc::new(Unsupported { api_version, kind, meta, origin })))
 }
 
 /// The metadata of an object nobody reads; if it is broken the finding about the kind is enough.
@@ -168,6 +181,7 @@ fn typed(kind: Kind, parts: Parts, mark: Mark, report: &mut Report) -> Option<Ob
         Kind::Namespace => resource(parts).map(Object::Namespace),
         Kind::Pod => resource(parts).map(Object::Pod),
         Kind::Ingress => resource(parts).map(Object::Ingress),
+        Kind::HttpRoute => resource(parts).map(Object::HttpRoute),
     };
     if object.is_none() {
         // The schema comes from the type, so this is a disagreement between the two: a defect of ours. Say so

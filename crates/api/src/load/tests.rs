@@ -215,6 +215,26 @@ fn kinds_that_are_not_read_are_said_so() {
     );
 }
 
+/// Of HTTPRoutes only those of cert-manager's solvers are read, in every version.
+#[test]
+fn a_route_of_the_gateway_api_is_read_where_it_is_a_solver_s() {
+    let route = |version: &str, labels: &str| {
+        let text = format!(
+            "apiVersion: gateway.networking.k8s.io/{version}\nkind: HTTPRoute\nmetadata: {{name: r, labels: {{{labels}}}}}\nspec: {{rules: [{{filters: []}}]}}\n"
+        );
+        load("a.yaml", &text)
+    };
+    for version in ["v1", "v1beta1", "v1alpha2"] {
+        let other = route(version, "");
+        assert!(matches!(other.objects[0], Object::Unsupported(_)));
+        assert_eq!(line(&other.findings[0]), "info UnsupportedKind 2 HTTPRoute default/r");
+    }
+    for version in ["v1", "v1beta1"] {
+        let solver = route(version, "acme.cert-manager.io/http01-solver: 'true'");
+        assert!(matches!(solver.objects[0], Object::HttpRoute(_)));
+    }
+}
+
 #[test]
 fn a_known_kind_in_a_wrong_version_is_an_error() {
     let text = GATEWAY.replace("istio.io/v1", "istio.io/v2");

@@ -216,5 +216,6 @@ fn reads(kind: Kind, value: Value) -> bool {
         Kind::Namespace => as_type::<NamespaceBody>(value),
         Kind::Pod => as_type::<PodBody>(value),
         Kind::Ingress => as_type::<IngressSpec>(value),
+        Kind::HttpRoute => as_type::<HttpRouteSpec>(value),
     }
 }

@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use portcullis_api::{
-    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Ingress, Mesh, Meta, Pod, Resource,
-    Secret, Service, ServiceEntry, VirtualService, WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, HttpRoute, Ingress, Mesh, Meta, Pod,
+    Resource, Secret, Service, ServiceEntry, VirtualService, WorkloadEntry,
 };
 
 use crate::objects::{Key, Objects, Table};
@@ -30,6 +30,7 @@ pub(super) struct Known {
     config_maps: Held<ConfigMap>,
     pods: Held<Pod>,
     ingresses: Held<Ingress>,
+    http_routes: Held<HttpRoute>,
 }
 
 type Held<T> = Vec<Arc<T>>;
@@ -84,6 +85,7 @@ impl Known {
             config_maps: held(&objects.config_maps),
             pods: held(&objects.pods),
             ingresses: held(&objects.ingresses),
+            http_routes: held(&objects.http_routes),
         }
     }
 
@@ -93,7 +95,8 @@ impl Known {
             || !changes(&mut self.meshes, &objects.meshes).is_empty()
             || !changes(&mut self.secrets, &objects.secrets).is_empty()
             || !changes(&mut self.config_maps, &objects.config_maps).is_empty()
-            || !changes(&mut self.ingresses, &objects.ingresses).is_empty();
+            || !changes(&mut self.ingresses, &objects.ingresses).is_empty()
+            || !changes(&mut self.http_routes, &objects.http_routes).is_empty();
         (!fundamental).then(|| Changes {
             virtual_services: changes(&mut self.virtual_services, &objects.virtual_services),
             destination_rules: changes(&mut self.destination_rules, &objects.destination_rules),

@@ -409,4 +409,18 @@ pub(super) const TABLES: &[Table] = &[
             "spec.rules[].http.paths[].backend.{resource.**,service.port.name}",
         ],
     },
+    Table {
+        kind: Kind::HttpRoute,
+        state: Yes,
+        paths: &[
+            "spec.{hostnames,rules,rules[].matches}",
+            "spec.rules[].matches[].path{,.type,.value}",
+            "spec.rules[].backendRefs{,[].group,[].kind,[].name,[].namespace,[].port}",
+        ],
+    },
+    Table {
+        kind: Kind::HttpRoute,
+        state: Ignored("a solver's question is answered wherever it is asked, and a solver has one Service"),
+        paths: &["spec.{parentRefs.**,rules[].backendRefs[].weight}"],
+    },
 ];

@@ -57,7 +57,7 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// Everything that is read. Endpoints are not: every cluster since 1.21 makes EndpointSlices of them. Nor are Namespaces,
 /// of which nothing that is honoured asks more than the name: `exportTo` and delegates name namespaces, and Istio's
 /// `discoverySelectors` choose what sidecars hear of.
-pub(super) const READ: [Watched; 11] = [
+pub(super) const READ: [Watched; 12] = [
     istio(Kind::Gateway, "gateways"),
     istio(Kind::VirtualService, "virtualservices"),
     istio(Kind::DestinationRule, "destinationrules"),
@@ -80,6 +80,13 @@ pub(super) const READ: [Watched; 11] = [
         group: "networking.k8s.io",
         versions: &["v1"],
         plural: "ingresses",
+        place: Place::Own,
+    },
+    Watched {
+        kind: Followed::Read(Kind::HttpRoute),
+        group: GATEWAY_API,
+        versions: &["v1", "v1beta1"],
+        plural: "httproutes",
         place: Place::Own,
     },
 ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::api::{ApiResource, DynamicObject};
-use portcullis_api::{Kind, Loaded, Object, ObjectRef, Origin, from_json_value};
+use portcullis_api::{Kind, Loaded, Object, ObjectRef, Origin, from_json_value, identity_of};
 use serde_json::{Map, Value};
 
 use super::book::Seen;
@@ -66,7 +66,13 @@ pub(super) fn read(reading: Reading<'_>, mut object: DynamicObject) -> Seen {
         Followed::Read(kind) if keep.text => Some(text(kind, &value)),
         _ => None,
     };
-    let Loaded { objects, findings, .. } = from_json_value(Origin::CLUSTER, value);
+    let Loaded { objects, findings, .. } = match watched.kind {
+        Followed::Read(_) => from_json_value(Origin::CLUSTER, value),
+        // Some objects of a kind may be read and others not, so the kind does not tell.
+        Followed::Unread(_) => {
+            Loaded { objects: identity_of(Origin::CLUSTER, value).into_iter().collect(), ..Loaded::default() }
+        }
+    };
     let facts = facts.map(|facts| with_gateways(facts, &objects));
     Seen { read: Read { object: reference, objects, findings }, facts, text }
 }

@@ -140,7 +140,7 @@ fn hidden(kind: &str, namespace: Option<&str>, reason: &str) -> Notice {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_api::from_json_value;
+    use portcullis_api::identity_of;
     use serde_json::json;
 
     use super::*;
@@ -152,9 +152,9 @@ mod tests {
     fn read(api: &str, kind: &str, name: &str) -> Read {
         let object = ObjectRef { kind: kind.into(), namespace: "a".to_owned(), name: name.to_owned() };
         let metadata = json!({"name": name, "namespace": "a"});
-        let loaded =
-            from_json_value("cluster", json!({"apiVersion": api, "kind": kind, "metadata": metadata}));
-        Read { object, objects: loaded.objects, findings: loaded.findings }
+        let value = json!({"apiVersion": api, "kind": kind, "metadata": metadata});
+        let objects = identity_of("cluster", value).into_iter().collect();
+        Read { object, objects, findings: Vec::new() }
     }
 
     fn said(unread: &Unread) -> Vec<(&'static str, Severity, String)> {
@@ -185,6 +185,15 @@ mod tests {
             Change::Absent(Absence::NotInstalled)
         )));
         assert_eq!(said(&unread), []);
+    }
+
+    /// Its kind is read, too, where it is one of cert-manager's solvers.
+    #[test]
+    fn an_ingress_is_told_of_by_its_metadata() {
+        let mut unread = Unread::default();
+        let ingress = read("networking.k8s.io/v1", "Ingress", "i");
+        assert!(unread.apply(event("Ingress", "networking.k8s.io", Change::Listed(vec![ingress]))));
+        assert_eq!(said(&unread), [("PCL1020", Severity::Warning, "Ingress a/i".to_owned())]);
     }
 
     #[test]

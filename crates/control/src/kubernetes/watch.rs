@@ -321,7 +321,8 @@ impl Task {
     }
 
     fn labels(&self) -> Option<String> {
-        (self.watched.kind == Followed::Read(Kind::Ingress)).then(|| format!("{SOLVER}=true"))
+        let solvers = matches!(self.watched.kind, Followed::Read(Kind::Ingress | Kind::HttpRoute));
+        solvers.then(|| format!("{SOLVER}=true"))
     }
 }
 

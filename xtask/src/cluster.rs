@@ -4,6 +4,7 @@
 //! tests under load. So the tests get a network in which there is nothing but loopback and one address on it, kept for
 //! documentation (RFC 5737).
 
+use std::env;
 use std::process::Command;
 
 use anyhow::Result;
@@ -18,6 +19,13 @@ use crate::workspace::root;
 /// Where endpoints are, and what tells the tests.
 const ADDRESS: &str = "192.0.2.77";
 const TOLD: &str = "PORTCULLIS_TEST_ADDRESS";
+/// Tells the tests which store is wanted.
+const STORE: &str = "PORTCULLIS_TEST_STORE";
+/// Gives the tests a cluster, which then is not started for them.
+const KUBECONFIG: &str = "PORTCULLIS_TEST_KUBECONFIG";
+/// What runs on K3s's datastore each time: where watches begin and begin again, and where several write. The others ask the
+/// API server for nothing that a store could answer in another way.
+const ON_KINE: [&str; 3] = ["changes::what", "outage::", "reporting::findings"];
 /// Tells tests that they may build a network.
 const NETWORK: &str = "PORTCULLIS_TEST_NETWORK";
 /// Brings loopback up, then becomes what is asked for.
@@ -25,11 +33,36 @@ const LOOPBACK: &str = "ip link set lo up && exec \"$0\" \"$@\"";
 /// Makes the network, then becomes what is asked for.
 const INSIDE: &str = "ip link set lo up && ip address add \"$0/32\" dev lo && exec \"$@\"";
 
-/// Runs the tests whose name contains one of `filters`, or all; nothing, loudly, where the system makes no namespace or
-/// there is no API server.
+/// What keeps the state of the API servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// As Kubernetes has it everywhere else.
+    Etcd,
+    /// As K3s has it.
+    Kine,
+}
+
+/// Runs the tests whose name contains one of `filters`, or all: on etcd, and some of them once more on K3s's datastore.
+/// Nothing, loudly, where the system makes no namespace or there is no API server.
 pub(crate) fn test(filters: &[String], parts: &Parts) -> Result<Tally> {
-    step("tests against a cluster, in a network namespace");
-    if parts.apiserver.is_none() {
+    let mut tally = test_on(Store::Etcd, filters, parts)?;
+    // Somebody's cluster has the store that it has.
+    if filters.is_empty() && env::var_os(KUBECONFIG).is_none() {
+        let some = ON_KINE.map(str::to_owned);
+        tally += test_on(Store::Kine, &some, parts)?;
+    }
+    Ok(tally)
+}
+
+/// Runs the tests whose name contains one of `filters`, or all, with one kind of store, or on the cluster that was given.
+pub(crate) fn test_on(store: Store, filters: &[String], parts: &Parts) -> Result<Tally> {
+    if env::var_os(KUBECONFIG).is_some() {
+        step(&format!("tests against the cluster of {KUBECONFIG}"));
+        return libtest::run(|arguments| suite(cargo(), arguments, parts), &words(filters));
+    }
+    step(&format!("tests against a cluster on {store:?}, in a network namespace"));
+    let missing = parts.apiserver.is_none() || store == Store::Kine && parts.kine.is_none();
+    if missing {
         // The setup has said why.
         return Ok(Tally::default());
     }
@@ -39,13 +72,21 @@ pub(crate) fn test(filters: &[String], parts: &Parts) -> Result<Tally> {
     }
     let command = |arguments: &[&str]| {
         let mut command = namespace();
-        command.args(["sh", "-c", INSIDE, ADDRESS]).arg(cargo().get_program());
-        command.args(["test", "--offline", "--package", "portcullis-tests", "--test", "cluster", "--"]);
-        command.args(arguments).current_dir(root()).env(TOLD, ADDRESS);
-        parts.tell(&mut command);
-        command
+        command.args(["sh", "-c", INSIDE, ADDRESS]).arg(cargo().get_program()).env(TOLD, ADDRESS);
+        if store == Store::Kine {
+            command.env(STORE, "kine");
+        }
+        suite(command, arguments, parts)
     };
     libtest::run(command, &words(filters))
+}
+
+/// What cargo is asked for.
+fn suite(mut cargo: Command, arguments: &[&str], parts: &Parts) -> Command {
+    cargo.args(["test", "--offline", "--package", "portcullis-tests", "--test", "cluster", "--"]);
+    cargo.args(arguments).current_dir(root());
+    parts.tell(&mut cargo);
+    cargo
 }
 
 /// Runs the tests that build a network, as those against a cluster. They make namespaces of their own, and start servers that

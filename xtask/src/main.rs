@@ -38,7 +38,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Ci => ci::ci(),
         Command::Lint => ci::lint(),
-        Command::Test { filters } => test::test(&filters),
+        Command::Test { filters, kine: false } => test::test(&filters),
+        Command::Test { filters, kine: true } => test::test_on_kine(&filters),
         Command::Tidy => tidy::tidy(),
         Command::Codegen(options) => codegen::command(&options),
         Command::Deps => deps::deps(),
@@ -69,6 +70,9 @@ enum Command {
     Test {
         /// Run only the tests and cases whose name contains one of these.
         filters: Vec<String>,
+        /// Run the tests against a cluster alone, and all of them on kine, the datastore of K3s.
+        #[arg(long)]
+        kine: bool,
     },
     /// The project's own rules: arrows between crates, purity, sizes, words.
     Tidy,

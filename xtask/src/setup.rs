@@ -1,5 +1,6 @@
 //! What the tests need beyond cargo: programs, a Python environment, a PostgreSQL 18 server, clients for
-//! node, a server in Go, h2spec, gRPC's interoperability tests, a Kubernetes API server, Helm, Istio's sources.
+//! node, a server in Go, h2spec, gRPC's interoperability tests, a Kubernetes API server with what belongs to it, sources of
+//! Istio and of the Prometheus operator.
 //!
 //! [`setup`] installs only what is missing and says each step in a line; a second run finds everything in
 //! place and asks no network. What cannot be had is named with the way to install it by hand, and the
@@ -14,22 +15,30 @@
 //! | `PORTCULLIS_TEST_GO_BACKEND` | the server of `tests/backends/go` |
 //! | `PORTCULLIS_TEST_GRPC_INTEROP` | a folder with the `client` and `server` of gRPC's interoperability tests |
 //! | `PORTCULLIS_TEST_APISERVER` | the API server of `tests/cluster/apiserver` |
+//! | `PORTCULLIS_TEST_KUBECTL` | the kubectl program |
+//! | `PORTCULLIS_TEST_KINE` | the store of `tests/cluster/kine` |
+//! | `PORTCULLIS_TEST_EXTERNAL_DNS` | the program of `tests/cluster/external-dns` |
 //! | `PORTCULLIS_TEST_HELM` | the Helm program |
 //! | `PORTCULLIS_TEST_ISTIO` | the folder of Istio's sources |
+//! | `PORTCULLIS_TEST_PROMETHEUS_OPERATOR` | the folder of the Prometheus operator's sources |
 //!
 //! and `PATH`, which is extended by the folder of Debian's PostgreSQL server.
 
 mod apiserver;
 mod debian;
+mod external_dns;
 mod go;
 mod go_backend;
 mod grpc_interop;
 mod h2spec;
 mod helm;
 mod istio;
+mod kine;
+mod kubectl;
 mod node;
 mod peers;
 mod postgres;
+mod prometheus_operator;
 mod python;
 
 use std::env;
@@ -39,7 +48,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process::loud;
 
@@ -55,8 +64,12 @@ pub(crate) struct Parts {
     pub(crate) go_backend: Option<PathBuf>,
     pub(crate) grpc_interop: Option<PathBuf>,
     pub(crate) apiserver: Option<PathBuf>,
+    pub(crate) kubectl: Option<PathBuf>,
+    pub(crate) kine: Option<PathBuf>,
+    pub(crate) external_dns: Option<PathBuf>,
     pub(crate) helm: Option<PathBuf>,
     pub(crate) istio: Option<PathBuf>,
+    pub(crate) prometheus_operator: Option<PathBuf>,
 }
 
 impl Parts {
@@ -70,8 +83,12 @@ impl Parts {
             ("PORTCULLIS_TEST_GO_BACKEND", &self.go_backend),
             ("PORTCULLIS_TEST_GRPC_INTEROP", &self.grpc_interop),
             ("PORTCULLIS_TEST_APISERVER", &self.apiserver),
+            ("PORTCULLIS_TEST_KUBECTL", &self.kubectl),
+            ("PORTCULLIS_TEST_KINE", &self.kine),
+            ("PORTCULLIS_TEST_EXTERNAL_DNS", &self.external_dns),
             ("PORTCULLIS_TEST_HELM", &self.helm),
             ("PORTCULLIS_TEST_ISTIO", &self.istio),
+            ("PORTCULLIS_TEST_PROMETHEUS_OPERATOR", &self.prometheus_operator),
         ];
         for (name, path) in parts {
             if let Some(path) = path {
@@ -82,26 +99,40 @@ impl Parts {
     }
 }
 
-/// Installs what is missing, the API server and Helm left aside, which few need and which take long.
+/// Installs what is missing, but for the API server and what belongs to it, which few need and which take long.
 pub(crate) fn setup() -> Result<Parts> {
     Ok(install(&cache()?))
 }
 
-/// Installs what is missing, and does something else while the API server is built, and behind it Helm, which has most
-/// of its modules in common with it.
+/// Installs what is missing, and does something else while the API server is built, and behind it what belongs to it.
 pub(crate) fn setup_all(meanwhile: impl FnOnce()) -> Result<Parts> {
     let cache = cache()?;
     // Two parts must not install Go at the same time; without it, each says so itself.
     let _ = go::toolchain(&cache);
     Ok(thread::scope(|scope| {
-        let building = scope.spawn(|| (apiserver::ensure(&cache), helm::ensure(&cache)));
+        let building = scope.spawn(|| CLUSTER.map(|(name, ensure)| part(name, ensure(&cache))));
         let parts = install(&cache);
         meanwhile();
-        let panicked = || anyhow!("its build panicked");
-        let (server, helm) = building.join().unwrap_or_else(|_| (Err(panicked()), Err(panicked())));
-        Parts { apiserver: part("the Kubernetes API server", server), helm: part("Helm", helm), ..parts }
+        let [apiserver, kubectl, helm, kine, external_dns] = building.join().unwrap_or_else(|_| {
+            loud("building the Kubernetes API server panicked");
+            [const { None }; CLUSTER.len()]
+        });
+        Parts { apiserver, kubectl, helm, kine, external_dns, ..parts }
     }))
 }
+
+/// What tests of a cluster need, in the order in which it is built: one takes from Go's cache what the one before it has
+/// compiled.
+const CLUSTER: [Built; 5] = [
+    ("the Kubernetes API server", apiserver::ensure),
+    ("kubectl", kubectl::ensure),
+    ("Helm", helm::ensure),
+    ("kine", kine::ensure),
+    ("external-dns", external_dns::ensure),
+];
+
+/// A part's name, and what builds it in a cache.
+type Built = (&'static str, fn(&Path) -> Result<PathBuf>);
 
 fn install(cache: &Path) -> Parts {
     for (package, why) in debian::install_missing() {
@@ -115,7 +146,11 @@ fn install(cache: &Path) -> Parts {
         go_backend: part("the server in Go", go_backend::ensure(cache)),
         grpc_interop: part("gRPC's interoperability tests", grpc_interop::ensure(cache)),
         istio: part("Istio's sources", istio::ensure(cache)),
+        prometheus_operator: part("the Prometheus operator's sources", prometheus_operator::ensure(cache)),
         apiserver: None,
+        kubectl: None,
+        kine: None,
+        external_dns: None,
         helm: None,
     }
 }

@@ -28,6 +28,19 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
         add(&mut tally, "h2spec", h2spec::run_suite());
         add(&mut tally, "fuzz targets", fuzz::run_targets(&fuzz::Options::short()));
     }
+    conclude(tally)
+}
+
+/// Runs the tests against a cluster with K3s's datastore.
+pub(crate) fn test_on_kine(filters: &[String]) -> Result<()> {
+    let parts = setup::setup_all(build_tests)?;
+    let mut tally = Tally::default();
+    add(&mut tally, "cluster tests", cluster::test_on(cluster::Store::Kine, filters, &parts));
+    conclude(tally)
+}
+
+/// Says how it all went.
+fn conclude(tally: Tally) -> Result<()> {
     println!();
     repeat_loud();
     println!("{tally}");

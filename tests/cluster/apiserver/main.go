@@ -1,9 +1,9 @@
 // A Kubernetes API server for tests: kube-apiserver with its etcd, and a few controllers, in one process on loopback.
 //
-//	apiserver --data FOLDER
+//	apiserver --data FOLDER [--store PROGRAM]
 //
 // The folder keeps keys, port and state: what is started again on it is the same server, as after a crash. Its path must be
-// short, since it holds a socket. Once the server serves, it says `READY kubeconfig=PATH` on standard output; it ends on
+// short, since it holds a socket. The program named, if any, is the store in etcd's place (../kine). Once the server serves, it says `READY kubeconfig=PATH` on standard output; it ends on
 // SIGTERM, on SIGINT, and when its standard input is closed, so that it does not outlive the test that started it.
 package main
 
@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -42,16 +43,17 @@ var runControllers func(ctx context.Context, folder string) error
 
 func main() {
 	folder := flag.String("data", "", "folder of keys and state")
+	program := flag.String("store", "", "program that is the store")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := run(ctx, stop, *folder); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, stop, *folder, *program); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "apiserver:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, stop context.CancelFunc, folder string) error {
+func run(ctx context.Context, stop context.CancelFunc, folder, program string) error {
 	if folder == "" {
 		return errors.New("name a folder with --data")
 	}
@@ -71,11 +73,11 @@ func run(ctx context.Context, stop context.CancelFunc, folder string) error {
 	if err != nil {
 		return err
 	}
-	etcd, socket, err := startEtcd(folder)
+	socket, end, err := startStore(folder, program)
 	if err != nil {
 		return err
 	}
-	defer etcd.Close()
+	defer end()
 	go announce(ctx, folder, port, token)
 	return serve(ctx, folder, listener, socket)
 }
@@ -94,17 +96,54 @@ func listen(file string) (net.Listener, error) {
 	return listener, os.WriteFile(file, []byte(strconv.Itoa(port)), 0o600)
 }
 
-// startEtcd gives the store and the socket it listens on.
-func startEtcd(folder string) (*embed.Etcd, string, error) {
+// startStore gives the socket that the store listens on, and what ends it.
+func startStore(folder, program string) (string, func(), error) {
 	path := filepath.Join(folder, "s")
 	// A killed process leaves its own behind.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, "", err
+		return "", nil, err
 	}
 	socket := "unix://" + path
+	if program != "" {
+		end, err := startProgram(folder, program)
+		return socket, end, err
+	}
+	etcd, err := startEtcd(folder, socket)
+	if err != nil {
+		return "", nil, err
+	}
+	return socket, etcd.Close, nil
+}
+
+// startProgram starts a store that is a process of its own. It ends when its standard input does, and so with this one.
+func startProgram(folder, program string) (func(), error) {
+	store := exec.Command(program, "--data", folder)
+	store.Stderr = os.Stderr
+	input, err := store.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	output, err := store.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Start(); err != nil {
+		return nil, err
+	}
+	// It says one word, when it serves.
+	if _, err := io.ReadFull(output, make([]byte, 1)); err != nil {
+		return nil, fmt.Errorf("%s did not become ready: %w", program, err)
+	}
+	return func() {
+		_ = input.Close()
+		_ = store.Wait()
+	}, nil
+}
+
+func startEtcd(folder, socket string) (*embed.Etcd, error) {
 	client, err := url.Parse(socket)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	// Twice this is preallocated.
 	wal.SegmentSizeBytes = 8 << 20
@@ -117,15 +156,15 @@ func startEtcd(folder string) (*embed.Etcd, string, error) {
 	config.TickMs, config.ElectionMs = 20, 200
 	etcd, err := embed.StartEtcd(config)
 	if err != nil {
-		return nil, "", fmt.Errorf("etcd: %w", err)
+		return nil, fmt.Errorf("etcd: %w", err)
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
-		return etcd, socket, nil
+		return etcd, nil
 	case err := <-etcd.Err():
-		return nil, "", fmt.Errorf("etcd: %w", err)
+		return nil, fmt.Errorf("etcd: %w", err)
 	case <-time.After(startLimit):
-		return nil, "", errors.New("etcd is not ready")
+		return nil, errors.New("etcd is not ready")
 	}
 }
 

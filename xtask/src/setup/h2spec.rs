@@ -6,7 +6,12 @@ use anyhow::Result;
 
 use super::go::Program;
 
-const H2SPEC: Program = Program { module: "h2spec", packages: &["github.com/summerwind/h2spec/cmd/h2spec"] };
+const H2SPEC: Program = Program {
+    module: "h2spec",
+    sources: "conformance/h2spec",
+    files: &["go.sum"],
+    packages: &["github.com/summerwind/h2spec/cmd/h2spec"],
+};
 
 /// The program.
 pub(super) fn ensure(cache: &Path) -> Result<PathBuf> {

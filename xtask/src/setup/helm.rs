@@ -8,7 +8,12 @@ use anyhow::Result;
 
 use super::go::Program;
 
-const HELM: Program = Program { module: "helm", packages: &["helm.sh/helm/v3/cmd/helm"] };
+const HELM: Program = Program {
+    module: "helm",
+    sources: "conformance/helm",
+    files: &["go.sum"],
+    packages: &["helm.sh/helm/v3/cmd/helm"],
+};
 
 /// The program.
 pub(super) fn ensure(cache: &Path) -> Result<PathBuf> {

@@ -1,90 +1,118 @@
-//! A Kubernetes API server of its own for a test: the program of `tests/cluster/apiserver`, and a client of it.
+//! A Kubernetes API server for a test: the program of `tests/cluster/apiserver`, or any cluster there is.
 //!
-//! Objects are written as `kubectl apply --server-side` does, so kubectl need not be there.
+//! Objects are written as `kubectl apply --server-side` does.
 
+mod access;
+mod client;
+mod names;
+mod own;
 mod resource;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Instant;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::gateway::{LIMIT, binary};
-use crate::process::{poll, skipped};
-use crate::raw::Raw;
-use resource::Resource;
+pub use self::client::Client;
 
-/// Names the program.
-const PROGRAM: &str = "PORTCULLIS_TEST_APISERVER";
+use self::access::Access;
+use self::names::Names;
+use self::own::Own;
+use crate::gateway::{LIMIT, Setup, binary};
+use crate::process::{poll, skipped};
+
 /// Names the address of the network namespace that the tests run in.
 const ADDRESS: &str = "PORTCULLIS_TEST_ADDRESS";
+/// Names the kubeconfig of a cluster that tests may use instead of one of their own.
+const KUBECONFIG: &str = "PORTCULLIS_TEST_KUBECONFIG";
+/// Names kubectl.
+const KUBECTL: &str = "PORTCULLIS_TEST_KUBECTL";
 
-/// A running API server; killed, and its folder removed, when dropped.
+/// A running API server. One that was started for the test ends with it; on any other what the test made is removed.
 pub struct ApiServer {
-    program: PathBuf,
-    child: Child,
-    address: SocketAddr,
-    token: String,
-    tls: Arc<ClientConfig>,
+    /// None where it is somebody's.
+    own: Option<Own>,
+    kubeconfig: PathBuf,
+    access: Access,
+    names: Names,
     folder: TempDir,
 }
 
 impl ApiServer {
-    /// Starts one; none, with a word on standard error, where the program is not there.
+    /// Starts one; none, with a word on standard error, where it cannot be, or where the tests were given a cluster: that
+    /// one is nobody's to stop, and may have more in it than was put there.
     ///
     /// # Panics
     /// When it does not become ready.
     pub fn start() -> Option<Self> {
-        let (program, address) = (std::env::var_os(PROGRAM), std::env::var_os(ADDRESS));
-        let Some(program) = program.filter(|_| address.is_some()).map(PathBuf::from) else {
-            skipped(&format!(
-                "a test with a Kubernetes API server needs {PROGRAM} and {ADDRESS} (cargo xtask test, which runs it apart)"
-            ));
+        if std::env::var_os(KUBECONFIG).is_some() {
+            skipped(&format!("this test wants a cluster of its own, and {KUBECONFIG} is somebody's"));
             return None;
-        };
-        let folder = TempDir::with_prefix("kube-").expect("a folder for the cluster");
-        let child = launch(&program, folder.path());
-        let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file of the server");
-        let port: u16 = read("port").parse().expect("a port");
-        let authority = CertificateDer::from_pem_slice(read("ca.crt").as_bytes()).expect("a certificate");
-        Some(Self {
-            program,
-            child,
-            address: (Ipv4Addr::LOCALHOST, port).into(),
-            token: read("token"),
-            tls: trusting(authority),
-            folder,
-        })
+        }
+        let own = Own::start()?;
+        let (access, kubeconfig) = (Access::own(own.folder()), own.folder().join("kubeconfig"));
+        Some(Self { own: Some(own), kubeconfig, access, names: Names::AS_WRITTEN, folder: folder() })
+    }
+
+    /// The cluster that the tests were given, else one that is started.
+    ///
+    /// # Panics
+    /// When it cannot be reached, or does not become ready.
+    pub fn any() -> Option<Self> {
+        let Some(kubeconfig) = std::env::var_os(KUBECONFIG) else { return Self::start() };
+        static TURN: AtomicUsize = AtomicUsize::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+        let tag = format!("{:x}-{}", now.as_secs(), TURN.fetch_add(1, Ordering::Relaxed));
+        let (kubeconfig, names) = (PathBuf::from(kubeconfig), Names::unique(&tag));
+        let cluster =
+            Self { own: None, access: Access::read(&kubeconfig), kubeconfig, names, folder: folder() };
+        for namespace in ["default", "istio-system"] {
+            let name = cluster.name_of(namespace);
+            cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}"));
+        }
+        Some(cluster)
+    }
+
+    /// Whether it was started for this test, and has nothing in it but what the test puts there.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// Ends it without a word, as a crash does.
     pub fn kill(&mut self) {
-        self.child.kill().expect("a running process");
-        self.child.wait().expect("an ended process");
+        self.own.as_mut().expect("a server of its own").kill();
     }
 
     /// Starts it again on what it left behind.
     pub fn start_again(&mut self) {
-        self.child = launch(&self.program, self.folder.path());
+        self.own.as_mut().expect("a server of its own").start_again();
+    }
+
+    /// What something that tests write is called on this cluster: a namespace, or a whole manifest.
+    pub fn name_of(&self, written: &str) -> String {
+        self.names.localize(written).into_owned()
     }
 
     /// A connection to it.
+    ///
+    /// # Panics
+    /// When it does not listen.
     pub fn client(&self) -> Client {
-        let name = ServerName::from(self.address.ip());
-        let tls = ClientConnection::new(Arc::clone(&self.tls), name).expect("a TLS client");
-        let stream = TcpStream::connect(self.address).expect("a listening API server");
-        stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
-        stream.set_nodelay(true).expect("an option");
-        Client { raw: Raw::over(StreamOwned::new(tls, stream)), token: self.token.clone() }
+        self.try_client().expect("a listening API server")
+    }
+
+    fn try_client(&self) -> Option<Client> {
+        Some(Client {
+            raw: self.access.connect()?,
+            authorization: self.access.authorization(),
+            host: self.access.host(),
+            names: self.names.clone(),
+        })
     }
 
     /// Creates or replaces each document of a text.
@@ -98,35 +126,69 @@ impl ApiServer {
     }
 
     /// A kubeconfig of its administrator.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
-    /// Installs the kinds that `portcullis crds` prints, and waits until they are served.
+    /// What users type, as they type it.
+    pub fn kubectl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(kubectl());
+        command.args(arguments).env("KUBECONFIG", &self.kubeconfig).env("HOME", self.folder.path());
+        command
+    }
+
+    /// Makes a gateway that of this test.
+    #[must_use]
+    pub fn place(&self, gateway: Setup) -> Setup {
+        if !self.names.differ() {
+            return gateway;
+        }
+        let (namespace, label) = (self.name_of("istio-system"), format!("istio={}", self.names.label()));
+        // The mesh's settings are looked for there, and may not be seen elsewhere.
+        let gateway = gateway.settings(&format!("[gateway]\nroot_namespace = \"{namespace}\""));
+        gateway.arguments(&["--namespace", &namespace, "--label", &label])
+    }
+
+    /// Installs the kinds that `portcullis crds` prints, and waits until they are served. On somebody's cluster those that
+    /// are there stay as they are, and those that are not stay afterwards.
+    ///
+    /// # Panics
+    /// When they do not come to be served.
     pub fn install_crds(&self) {
-        let printed = Command::new(binary()).arg("crds").output().expect("the gateway prints definitions");
-        assert!(printed.status.success());
-        let mut client = self.client();
-        client.apply(&String::from_utf8_lossy(&printed.stdout));
         // They are not all served at once.
         let kinds = ["gateways", "virtualservices", "destinationrules", "serviceentries", "workloadentries"];
-        let mut served = |kind: &str| {
-            let path = format!("/apis/networking.istio.io/v1/namespaces/default/{kind}");
-            client.request("GET", &path, "", "").0 == 200
+        let mut client = self.client();
+        let mut served = || {
+            kinds.iter().all(|kind| {
+                let path = format!("/apis/networking.istio.io/v1/namespaces/default/{kind}");
+                client.request("GET", &path, "", "").0 == 200
+            })
         };
-        let all = || kinds.iter().all(|kind| served(kind)).then_some(());
-        poll(Instant::now() + LIMIT, all).expect("the definitions are served");
+        if !self.is_own() && served() {
+            return;
+        }
+        let printed = Command::new(binary()).arg("crds").output().expect("the gateway prints definitions");
+        assert!(printed.status.success());
+        self.apply(&String::from_utf8_lossy(&printed.stdout));
+        poll(Instant::now() + LIMIT, || served().then_some(())).expect("the definitions are served");
     }
 
     /// Applies the project's rules for the gateway's account, and gives a kubeconfig of that account.
+    ///
+    /// # Panics
+    /// When they are refused.
     pub fn account(&self) -> PathBuf {
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/rbac.yaml");
-        self.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}");
+        let namespace = self.name_of("istio-system");
+        self.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}"));
         self.apply(&fs::read_to_string(rules).expect("the rules"));
         self.kubeconfig_of("istio-system", "portcullis")
     }
 
     /// A kubeconfig of an account that is there.
+    ///
+    /// # Panics
+    /// When it gets no token.
     pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let wish = json!({
@@ -135,128 +197,65 @@ impl ApiServer {
         let (status, answer) = self.client().request("POST", &path, "application/json", &wish.to_string());
         assert_eq!(status, 201, "{answer}");
         let token = answer["status"]["token"].as_str().expect("a token");
-        let admins = fs::read_to_string(self.kubeconfig()).expect("the kubeconfig");
         let file = self.folder.path().join("gateway.kubeconfig");
-        fs::write(&file, admins.replace(&self.token, token)).expect("the gateway's kubeconfig");
+        fs::write(&file, self.access.kubeconfig(token)).expect("the gateway's kubeconfig");
         file
     }
 }
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            let last = log.lines().rev().take(20).collect::<Vec<_>>();
-            eprintln!("the API server's last words, newest first:\n{}", last.join("\n"));
+        if self.is_own() {
+            return;
+        }
+        let Some(mut client) = self.try_client() else { return };
+        for (place, name) in [
+            ("/api/v1/namespaces", "default"),
+            ("/api/v1/namespaces", "istio-system"),
+            ("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", "portcullis"),
+            ("/apis/rbac.authorization.k8s.io/v1/clusterroles", "portcullis"),
+        ] {
+            // What the test did not make is not there.
+            let _ = client.request("DELETE", &format!("{place}/{}", self.name_of(name)), "", "");
         }
     }
 }
 
-/// A connection to an API server, as its administrator.
-pub struct Client {
-    raw: Raw<StreamOwned<ClientConnection, TcpStream>>,
-    token: String,
+/// Whether there is a kubectl; said on standard error where there is none.
+pub fn has_kubectl() -> bool {
+    let found = Command::new(kubectl()).args(["version", "--client"]).output().is_ok();
+    if !found {
+        skipped(&format!("a test that types into kubectl needs {KUBECTL} (cargo xtask test)"));
+    }
+    found
 }
 
-impl Client {
-    /// Creates or replaces each document of a text.
-    ///
-    /// # Panics
-    /// When one is refused.
-    pub fn apply(&mut self, yaml: &str) {
-        for document in documents(yaml) {
-            let (status, answer) = self.patch(document, "");
-            assert!(matches!(status, 200 | 201), "{status} {answer}\n{document}");
-        }
-    }
-
-    /// What would come of each document of a text: `kubectl apply --server-side --dry-run=server --validate=strict`.
-    ///
-    /// # Panics
-    /// When one would be refused, or has a field that its kind has not.
-    pub fn try_out(&mut self, yaml: &str) -> Vec<Value> {
-        let answers = documents(yaml).map(|document| {
-            let (status, answer) = self.patch(document, "&dryRun=All&fieldValidation=Strict");
-            assert!(matches!(status, 200 | 201), "{status} {answer}\n{document}");
-            answer
-        });
-        answers.collect()
-    }
-
-    /// Sets the status of an object, as a controller of the cluster would.
-    ///
-    /// # Panics
-    /// When it is refused.
-    pub fn set_status(&mut self, kind: &str, namespace: &str, name: &str, status: &Value) {
-        let path = format!("{}/status", Resource::named(kind, namespace, name).path());
-        let body = json!({ "status": status }).to_string();
-        let (code, answer) = self.request("PATCH", &path, "application/merge-patch+json", &body);
-        assert_eq!(code, 200, "{answer}");
-    }
-
-    fn patch(&mut self, document: &str, options: &str) -> (u16, Value) {
-        let path = format!("{}?fieldManager=test&force=true{options}", Resource::of(document).path());
-        self.request("PATCH", &path, "application/apply-patch+yaml", document)
-    }
-
-    /// Deletes an object.
-    ///
-    /// # Panics
-    /// When it is not there.
-    pub fn delete(&mut self, kind: &str, namespace: &str, name: &str) {
-        let path = Resource::named(kind, namespace, name).path();
-        let (status, answer) = self.request("DELETE", &path, "", "");
-        assert_eq!(status, 200, "{answer}");
-    }
-
-    /// Asks for anything; gives status and answer.
-    pub fn request(&mut self, method: &str, path: &str, content: &str, body: &str) -> (u16, Value) {
-        let kind = if content.is_empty() { String::new() } else { format!("content-type: {content}\r\n") };
-        self.raw.send(format!(
-            "{method} {path} HTTP/1.1\r\nhost: kubernetes\r\nauthorization: Bearer {}\r\naccept: application/json\r\n{kind}content-length: {}\r\n\r\n{body}",
-            self.token,
-            body.len()
-        ));
-        let answer = self.raw.answer();
-        (answer.status, serde_json::from_slice(&answer.message.body).unwrap_or_default())
-    }
+fn folder() -> TempDir {
+    TempDir::new().expect("a folder for kubeconfigs")
 }
 
-/// The documents of a text that say what they are.
-fn documents(yaml: &str) -> impl Iterator<Item = &str> {
-    let all = yaml.split("\n---").map(|text| text.trim_start_matches("---"));
-    all.filter(|document| document.lines().any(|line| line.starts_with("kind:")))
+/// The kubectl program.
+fn kubectl() -> PathBuf {
+    std::env::var_os(KUBECTL).map_or_else(|| "kubectl".into(), PathBuf::from)
 }
 
-/// The address of the network namespace that was made for these tests: endpoints are there, since a Kubernetes cluster
-/// takes none at loopback.
+/// An address of this machine that endpoints may have: a Kubernetes cluster takes none at loopback. It is that of the
+/// network namespace that was made for these tests; with a cluster that belongs to somebody, that by which this machine
+/// would reach others.
 ///
 /// # Panics
-/// Where it is no address.
+/// Where there is none.
 pub fn namespace_address() -> Ipv4Addr {
-    let address = std::env::var(ADDRESS).expect("looked for before an API server is started");
-    address.parse().expect("an IPv4 address")
-}
-
-/// Starts the program and waits until it serves.
-fn launch(program: &Path, folder: &Path) -> Child {
-    let log = fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log");
-    let mut command = Command::new(program);
-    // It ends when its standard input does, and so with this test.
-    command.arg("--data").arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-    let mut child = command.spawn().expect("the API server starts");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let ready = lines.map_while(Result::ok).any(|line| line.starts_with("READY "));
-    assert!(ready, "{}", fs::read_to_string(folder.join("log")).unwrap_or_default());
-    child
-}
-
-fn trusting(authority: CertificateDer<'static>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Arc::new(builder.expect("versions").with_root_certificates(roots).with_no_client_auth())
+    if let Ok(address) = std::env::var(ADDRESS) {
+        return address.parse().expect("an IPv4 address");
+    }
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+    // Nothing is sent: the system only looks for the way to an address that is nobody's.
+    socket
+        .connect((Ipv4Addr::new(192, 0, 2, 1), 9))
+        .unwrap_or_else(|_| panic!("name an address of this machine by {ADDRESS}"));
+    match socket.local_addr().expect("an address").ip() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => unreachable!("the socket is one of IPv4"),
+    }
 }

@@ -3,12 +3,14 @@
 /// An object by name.
 pub(super) struct Resource {
     kind: String,
+    /// Group and version as written; those of the table where nothing is.
+    version: Option<String>,
     namespace: String,
     name: String,
 }
 
 /// Kind, group with version, plural, and whether it has a namespace.
-const KINDS: [(&str, &str, &str, bool); 24] = [
+const KINDS: [(&str, &str, &str, bool); 27] = [
     ("Gateway", "apis/networking.istio.io/v1", "gateways", true),
     ("VirtualService", "apis/networking.istio.io/v1", "virtualservices", true),
     ("DestinationRule", "apis/networking.istio.io/v1", "destinationrules", true),
@@ -25,6 +27,9 @@ const KINDS: [(&str, &str, &str, bool); 24] = [
     ("HorizontalPodAutoscaler", "apis/autoscaling/v2", "horizontalpodautoscalers", true),
     ("PodDisruptionBudget", "apis/policy/v1", "poddisruptionbudgets", true),
     ("Ingress", "apis/networking.k8s.io/v1", "ingresses", true),
+    ("HTTPRoute", "apis/gateway.networking.k8s.io/v1", "httproutes", true),
+    ("PodMonitor", "apis/monitoring.coreos.com/v1", "podmonitors", true),
+    ("ServiceMonitor", "apis/monitoring.coreos.com/v1", "servicemonitors", true),
     ("NetworkPolicy", "apis/networking.k8s.io/v1", "networkpolicies", true),
     (
         "ValidatingWebhookConfiguration",
@@ -42,7 +47,7 @@ const KINDS: [(&str, &str, &str, bool); 24] = [
 
 impl Resource {
     pub(super) fn named(kind: &str, namespace: &str, name: &str) -> Self {
-        Self { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
+        Self { kind: kind.to_owned(), version: None, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     /// The object a YAML document is of, as far as tests write such: what it is called stands in its metadata, in block or
@@ -63,8 +68,14 @@ impl Resource {
             };
             found.map(|text| text.trim().to_owned())
         };
+        let version = document.lines().find_map(|line| line.strip_prefix("apiVersion: "));
+        let version = version.map(|version| match version.trim() {
+            core if !core.contains('/') => format!("api/{core}"),
+            grouped => format!("apis/{grouped}"),
+        });
         Self {
             kind: kind.trim().to_owned(),
+            version,
             namespace: part("namespace:").unwrap_or_default(),
             name: part("name:").expect("a name"),
         }
@@ -72,10 +83,11 @@ impl Resource {
 
     /// Its address.
     pub(super) fn path(&self) -> String {
-        let Self { kind, namespace, name } = self;
+        let Self { kind, version, namespace, name } = self;
         let known = KINDS.iter().find(|(known, ..)| known == kind);
         let (_, group, plural, namespaced) =
             known.unwrap_or_else(|| panic!("{kind} is missing from the table of kinds"));
+        let group = version.as_deref().unwrap_or(group);
         match namespaced {
             true => format!("/{group}/namespaces/{namespace}/{plural}/{name}"),
             false => format!("/{group}/{plural}/{name}"),
@@ -94,6 +106,8 @@ mod tests {
         assert_eq!(Resource::of(flow).path(), "/api/v1/namespaces/b/services/a");
         let block = "kind: Secret\nmetadata:\n  annotations:\n    name: c\n  name: a\n  namespace: b\ndata:\n  name: d\n";
         assert_eq!(Resource::of(block).path(), "/api/v1/namespaces/b/secrets/a");
+        let older = flow.replace("v1\nkind: Service", "networking.istio.io/v1beta1\nkind: Gateway");
+        assert_eq!(Resource::of(&older).path(), "/apis/networking.istio.io/v1beta1/namespaces/b/gateways/a");
         assert_eq!(
             Resource::named("ClusterRole", "", "a").path(),
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/a"

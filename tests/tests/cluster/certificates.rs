@@ -15,6 +15,8 @@ use crate::api_server;
 const CERTIFICATES: &str = "/apis/cert-manager.io/v1/namespaces/istio-system/certificates";
 const GATEWAY: &str = "/apis/networking.istio.io/v1/namespaces/istio-system/gateways/shop";
 
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/istio-system/events";
+
 /// cert-manager's kind, as far as a gateway sees it.
 const DEFINITION: &str = "
 apiVersion: apiextensions.k8s.io/v1
@@ -83,6 +85,35 @@ spec:
         pathType: Exact
         backend: {service: {name: solver, port: {number: 80}}}";
 
+/// The kind that makes solvers of the Gateway API, as far as a gateway sees it.
+const ROUTES: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: httproutes.gateway.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: https://github.com/kubernetes-sigs/gateway-api}
+spec:
+  group: gateway.networking.k8s.io
+  scope: Namespaced
+  names: {kind: HTTPRoute, plural: httproutes, singular: httproute, listKind: HTTPRouteList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}";
+
+/// An HTTPRoute as cert-manager makes it where the issuer has `gatewayHTTPRoute`.
+const SOLVER_ROUTE: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cm-acme-http-solver-y, namespace: istio-system, labels: {acme.cert-manager.io/http01-solver: 'true'}}
+spec:
+  parentRefs: [{group: networking.istio.io, kind: Gateway, name: shop}]
+  hostnames: [b.test]
+  rules:
+  - matches: [{path: {type: Exact, value: /.well-known/acme-challenge/token}}]
+    backendRefs: [{group: '', kind: Service, namespace: istio-system, name: solver, port: 80, weight: 1}]";
+
 /// The authority asks on port 80, which nothing else is served on.
 #[test]
 fn a_challenge_is_answered_as_long_as_its_solver_is_there() {
@@ -93,15 +124,32 @@ fn a_challenge_is_answered_as_long_as_its_solver_is_there() {
     let solver = service("solver", "http", &[answers.address()])
         .replace("namespace: default", "namespace: istio-system");
     cluster.apply(&(solver + "\n---" + SOLVER));
-    let ask = || {
+    let ask = |host: &str| {
         let stream = std::net::TcpStream::connect(running.address(80)).ok()?;
-        Some(Raw::on(stream).get("/.well-known/acme-challenge/token", "a.test"))
+        Some(Raw::on(stream).get("/.well-known/acme-challenge/token", host))
     };
-    let answered = || ask().filter(|answer| answer.text() == "token.key");
-    poll(Instant::now() + LIMIT, answered).expect("an answer");
+    let answered = |host: &'static str| move || ask(host).filter(|answer| answer.text() == "token.key");
+    poll(Instant::now() + LIMIT, answered("a.test")).expect("an answer");
     cluster.delete("Ingress", "istio-system", "cm-acme-http-solver-x");
-    let gone = || ask().is_none_or(|answer| answer.status == 404).then_some(());
-    poll(Instant::now() + LIMIT, gone).expect("the end of it");
+    let gone = |host: &'static str| move || ask(host).is_none_or(|answer| answer.status == 404).then_some(());
+    poll(Instant::now() + LIMIT, gone("a.test")).expect("the end of it");
+
+    // The Gateway API is installed later, and its solver works, too.
+    cluster.apply(ROUTES);
+    let routes = "/apis/gateway.networking.k8s.io/v1/namespaces/istio-system/httproutes";
+    await_that(&cluster, routes, "the kind is served", |status, _| status == 200);
+    cluster.apply(SOLVER_ROUTE);
+    poll(Instant::now() + LIMIT, answered("b.test")).expect("an answer");
+    cluster.delete("HTTPRoute", "istio-system", "cm-acme-http-solver-y");
+    poll(Instant::now() + LIMIT, gone("b.test")).expect("the end of it");
+    // Whoever has no part in a challenge is told that it has no effect.
+    cluster.apply(&SOLVER.replace("labels: {acme.cert-manager.io/http01-solver: 'true'}", "labels: {}"));
+    let told = || {
+        running.page("Admin", "/diagnostics").text().contains("Ingress istio-system/cm-acme").then_some(())
+    };
+    poll(Instant::now() + LIMIT, told).expect("told of");
+    let log = running.errors().to_lowercase();
+    assert!(!log.contains("forbidden") && !log.contains("code=403"), "{log}");
 }
 
 #[test]
@@ -113,6 +161,11 @@ fn a_gateway_that_names_an_issuer_gets_its_certificate() {
     await_that(&cluster, GATEWAY, "told that there is no cert-manager", |_, object| {
         ready(object)["reason"] == "CertManagerAbsent"
     });
+    let of_gateway = |events: &Value| {
+        let mut events = events["items"].as_array().into_iter().flatten();
+        events.any(|it| it["regarding"]["name"] == "shop" && it["reason"] == "CertManagerAbsent")
+    };
+    await_that(&cluster, EVENTS, "an Event says so, too", |_, events| of_gateway(events));
 
     // It is installed later.
     cluster.apply(DEFINITION);

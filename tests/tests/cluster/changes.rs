@@ -15,35 +15,35 @@ use portcullis_tests::upstream::{Upstream, ok};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::{api_server, await_answer, await_watches, follow};
+use crate::{any_cluster, await_answer, await_following, await_watches, follow};
 
-/// Asks over TLS; none while the handshake fails. Trusts `authority` alone, and so tells which certificate is served.
-pub(crate) fn over_tls(gateway: &Gateway, authority: &Authority) -> Option<String> {
+/// Asks a host over TLS; none while the handshake fails. Trusts `authority` alone, and so tells which certificate is served.
+pub(crate) fn over_tls(gateway: &Gateway, host: &str, authority: &Authority) -> Option<String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(authority.der())).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
-    let name = ServerName::try_from("a.test").expect("a name");
+    let name = ServerName::try_from(host.to_owned()).expect("a name");
     let mut tls = ClientConnection::new(Arc::new(config), name).expect("a TLS client");
     let mut stream = TcpStream::connect(gateway.address(443)).ok()?;
     stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
     tls.complete_io(&mut stream).ok()?;
-    Some(Raw::over(StreamOwned::new(tls, stream)).get("/", "a.test").text())
+    Some(Raw::over(StreamOwned::new(tls, stream)).get("/", host).text())
 }
 
 #[test]
 fn what_is_applied_is_served_and_what_is_deleted_is_not() {
-    let Some((_turn, cluster)) = api_server() else { return };
+    let Some((_turn, cluster)) = any_cluster() else { return };
     let address = namespace_address();
     let (one, two) = (Upstream::serve_on(address, |_| ok("one")), Upstream::serve_on(address, |_| ok("two")));
-    // The kinds are not installed yet.
-    let gateway = follow(&cluster.account(), &[80, 443]);
-    await_watches(&gateway, "not_installed", 5.0);
+    let gateway = follow(&cluster, &cluster.account(), &[80, 443]);
+    if cluster.is_own() {
+        // The kinds are not installed yet.
+        await_watches(&gateway, "not_installed", 6.0);
+    }
     cluster.install_crds();
-    gateway.await_samples("the kinds are picked up", |samples| {
-        samples.sum("portcullis_cluster_watches", &[("state", "following")]) == 11.0
-    });
+    await_following(&gateway);
 
     let (old, new) = (Authority::new("old root"), Authority::new("new root"));
     let https = objects::server(443, "HTTPS", &["a.test"], "{mode: SIMPLE, credentialName: a}");
@@ -53,15 +53,15 @@ fn what_is_applied_is_served_and_what_is_deleted_is_not() {
     cluster.apply(&service("two", "http", &[two.address()]));
     cluster.apply(&routes("app", &["a.test"], &[to("one", "")]));
     await_answer("a route is live", &gateway, "a.test", |answer| answer.text() == "one");
-    let secure = poll(Instant::now() + LIMIT, || over_tls(&gateway, &old));
+    let secure = poll(Instant::now() + LIMIT, || over_tls(&gateway, "a.test", &old));
     assert_eq!(secure.as_deref(), Some("one"));
 
     cluster.apply(&routes("app", &["a.test"], &[to("two", "")]));
     await_answer("a route has changed", &gateway, "a.test", |answer| answer.text() == "two");
 
     cluster.apply(&new.server(&["a.test"]).tls_secret("istio-system", "a"));
-    assert_eq!(poll(Instant::now() + LIMIT, || over_tls(&gateway, &new)).as_deref(), Some("two"));
-    assert_eq!(over_tls(&gateway, &old), None, "the old certificate is gone");
+    assert_eq!(poll(Instant::now() + LIMIT, || over_tls(&gateway, "a.test", &new)).as_deref(), Some("two"));
+    assert_eq!(over_tls(&gateway, "a.test", &old), None, "the old certificate is gone");
 
     cluster.delete("VirtualService", "default", "app");
     await_answer("a route is gone", &gateway, "a.test", |answer| answer.status == 404);
@@ -72,7 +72,7 @@ fn what_is_applied_is_served_and_what_is_deleted_is_not() {
 
 #[test]
 fn rights_that_come_late_are_made_use_of() {
-    let Some((_turn, cluster)) = api_server() else { return };
+    let Some((_turn, cluster)) = any_cluster() else { return };
     let address = namespace_address();
     let upstream = Upstream::serve_on(address, |_| ok("app"));
     let kubeconfig = cluster.account();
@@ -80,7 +80,7 @@ fn rights_that_come_late_are_made_use_of() {
     cluster.apply(&site(upstream.address(), ""));
     cluster.delete("ClusterRoleBinding", "", "portcullis");
     // Refusals are doubted for a while, and then told.
-    let gateway = follow(&kubeconfig, &[80]);
+    let gateway = follow(&cluster, &kubeconfig, &[80]);
     await_watches(&gateway, "forbidden", 8.0);
     assert!(gateway.page("Admin", "/diagnostics").text().contains("WatchForbidden"));
     cluster.account();
@@ -102,7 +102,7 @@ subjects: [{{kind: ServiceAccount, name: portcullis, namespace: istio-system}}]"
 
 #[test]
 fn a_restricted_gateway_needs_no_right_beyond_its_namespaces() {
-    let Some((_turn, cluster)) = api_server() else { return };
+    let Some((_turn, cluster)) = any_cluster() else { return };
     let address = namespace_address();
     let upstream = Upstream::serve_on(address, |_| ok("app"));
     let kubeconfig = cluster.account();
@@ -123,12 +123,15 @@ kind: Pod
 metadata: {name: edge-1, namespace: istio-system, labels: {istio: edge}}
 spec: {serviceAccountName: portcullis, containers: [{name: gateway, image: portcullis}]}",
     );
-    let arguments = ["--kubernetes", "--watch-namespace", "default", "--pod", "edge-1"];
+    let arguments = ["--kubernetes", "--watch-namespace", &cluster.name_of("default"), "--pod", "edge-1"];
     let setup = Setup::new("", &[80]).arguments(&arguments).variable("KUBECONFIG", &kubeconfig);
-    let gateway = setup.start();
-    await_watches(&gateway, "following", 19.0);
+    let gateway = cluster.place(setup).start();
+    gateway.await_samples("everything is followed", |samples| {
+        samples.sum("portcullis_cluster_watches", &[("state", "following")]) >= 19.0
+    });
     await_watches(&gateway, "forbidden", 0.0);
     await_answer("the route is live", &gateway, "a.test", |answer| answer.text() == "app");
     let all = gateway.page("Admin", "/config_dump").text();
-    assert!(all.contains("app.default.svc.cluster.local") && !all.contains("b.test"), "{all}");
+    let app = cluster.name_of("app.default.svc.cluster.local");
+    assert!(all.contains(&app) && !all.contains("b.test"), "{all}");
 }

@@ -2,9 +2,13 @@
 //! rules under which the gateway then runs.
 
 use std::fs;
+use std::path::Path;
+use std::time::Instant;
 
-use portcullis_tests::gateway::Setup;
+use portcullis_tests::cluster::Client;
+use portcullis_tests::gateway::{LIMIT, Setup};
 use portcullis_tests::helm::{chart, deployed, value_sets};
+use portcullis_tests::process::{poll, skipped};
 use serde_json::{Value, json};
 
 use super::api_server;
@@ -31,7 +35,23 @@ fn rendered(name: &str) -> String {
     fs::read_to_string(chart().join(format!("ci/{name}.rendered.yaml"))).expect("a recorded render")
 }
 
-/// Without the kinds of the Prometheus operator, which is not there.
+/// Installs the kinds of the Prometheus operator; tells whether they are to be had.
+fn install_monitors(client: &mut Client) -> bool {
+    let Some(sources) = std::env::var_os("PORTCULLIS_TEST_PROMETHEUS_OPERATOR") else {
+        skipped("monitors are held against PORTCULLIS_TEST_PROMETHEUS_OPERATOR (cargo xtask test)");
+        return false;
+    };
+    for kind in ["podmonitors", "servicemonitors"] {
+        let file = format!("example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml");
+        client.apply(&fs::read_to_string(Path::new(&sources).join(file)).expect("a definition"));
+        let path = format!("/apis/monitoring.coreos.com/v1/namespaces/default/{kind}");
+        let served = || (client.request("GET", &path, "", "").0 == 200).then_some(());
+        poll(Instant::now() + LIMIT, served).expect("the definition is served");
+    }
+    true
+}
+
+/// Without the kinds of the Prometheus operator.
 fn known(manifest: &str) -> String {
     let documents = manifest.split("\n---");
     let known = documents.filter(|document| !document.contains("apiVersion: monitoring.coreos.com/"));
@@ -43,8 +63,10 @@ fn the_api_server_accepts_what_is_shipped() {
     let Some((_turn, cluster)) = api_server() else { return };
     let mut client = cluster.client();
     client.apply(NAMESPACES);
+    let monitors = install_monitors(&mut client);
     for (name, _) in value_sets() {
-        let made = client.try_out(&known(&rendered(&name)));
+        let manifest = if monitors { rendered(&name) } else { known(&rendered(&name)) };
+        let made = client.try_out(&manifest);
         assert!(made.len() >= 5, "{name}: {}", made.len());
     }
     let file = fs::read_to_string(deployed("k3s/portcullis.yaml")).expect("the file for K3s");

@@ -89,7 +89,7 @@ fn the_doctor_sees_what_keeps_traffic_away() {
     let kinds = ["destinationrules", "gateways", "serviceentries", "virtualservices", "workloadentries"];
     let missing = kinds
         .map(|kind| format!("error DefinitionMissing CustomResourceDefinition/{kind}.networking.istio.io"));
-    let (status, findings) = doctor(&cluster.kubeconfig(), &[]);
+    let (status, findings) = doctor(cluster.kubeconfig(), &[]);
     assert_eq!(status, 1);
     assert!(findings.is_superset(&missing.into()), "{findings:?}");
     assert!(findings.contains("error ServiceMissing Service/istio-ingressgateway"), "{findings:?}");
@@ -110,7 +110,7 @@ fn the_doctor_sees_what_keeps_traffic_away() {
         objects::gateway("gw", servers).replace("namespace: istio-system", "namespace: default")
     };
     client.apply(&gateway(&[server("elsewhere"), server("nowhere")]));
-    let (status, findings) = doctor(&cluster.kubeconfig(), &[]);
+    let (status, findings) = doctor(cluster.kubeconfig(), &[]);
     let expected = set(&[
         "error PortTaken Service/traefik",
         "error SecretElsewhere Secret/elsewhere",
@@ -126,11 +126,11 @@ fn the_doctor_sees_what_keeps_traffic_away() {
     client.set_status("Service", "istio-system", "istio-ingressgateway", &addresses);
     client.apply(&old.replace("namespace: default", "namespace: istio-system"));
     client.apply(&gateway(&[server("elsewhere")]));
-    assert_eq!(doctor(&cluster.kubeconfig(), &[]), (0, BTreeSet::new()));
+    assert_eq!(doctor(cluster.kubeconfig(), &[]), (0, BTreeSet::new()));
 
     // Roles that are gone are missed by name.
     client.delete("ClusterRoleBinding", "", "istio-ingressgateway-istio-system");
-    let (status, findings) = doctor(&cluster.kubeconfig(), &[]);
+    let (status, findings) = doctor(cluster.kubeconfig(), &[]);
     assert_eq!((status, findings), (1, set(&["error RightMissing ServiceAccount/istio-ingressgateway"])));
 }
 

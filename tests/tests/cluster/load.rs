@@ -10,7 +10,7 @@ use portcullis_tests::process::poll;
 use portcullis_tests::upstream::{Upstream, ok};
 
 use crate::outage::under_load;
-use crate::{api_server, await_answer, follow};
+use crate::{any_cluster, await_answer, follow};
 
 /// Changes of the endpoints.
 const SWAPS: usize = 15;
@@ -21,7 +21,7 @@ const WRITERS: usize = 4;
 
 #[test]
 fn endpoints_come_and_go_without_a_lost_request() {
-    let Some((_turn, cluster)) = api_server() else { return };
+    let Some((_turn, cluster)) = any_cluster() else { return };
     let address = namespace_address();
     let members: Vec<Upstream> = (0..3).map(|_| Upstream::serve_on(address, |_| ok("app"))).collect();
     let addresses: Vec<_> = members.iter().map(Upstream::address).collect();
@@ -30,7 +30,7 @@ fn endpoints_come_and_go_without_a_lost_request() {
     let service_alone = service("app", "http", &[]);
     cluster.apply(&(gateway() + &routes("app", &["*"], &[to("app", "")]) + &service_alone));
     cluster.apply(&slices("app", "http", &addresses[..2]));
-    let gateway = follow(&kubeconfig, &[80]);
+    let gateway = follow(&cluster, &kubeconfig, &[80]);
     await_answer("the route is live", &gateway, "a.test", |answer| answer.text() == "app");
     under_load(&gateway, |answers| {
         for number in 0..SWAPS {
@@ -52,7 +52,7 @@ fn endpoints_come_and_go_without_a_lost_request() {
 
 #[test]
 fn thousands_of_routes() {
-    let Some((_turn, cluster)) = api_server() else { return };
+    let Some((_turn, cluster)) = any_cluster() else { return };
     let address = namespace_address();
     let upstream = Upstream::serve_on(address, |_| ok("app"));
     let kubeconfig = cluster.account();
@@ -70,7 +70,7 @@ fn thousands_of_routes() {
         }
     });
     let start = Instant::now();
-    let gateway = follow(&kubeconfig, &[80]);
+    let gateway = follow(&cluster, &kubeconfig, &[80]);
     let ready = start.elapsed();
     // Ready means with all of them: no page of the list is served alone.
     let last = format!("r{}.test", ROUTES - 1);

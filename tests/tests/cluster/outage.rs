@@ -56,7 +56,7 @@ fn an_api_server_that_dies_takes_nothing_along() {
     let kubeconfig = cluster.account();
     cluster.install_crds();
     cluster.apply(&site(upstream.address(), ""));
-    let gateway = follow(&kubeconfig, &[80]);
+    let gateway = follow(&cluster, &kubeconfig, &[80]);
     await_answer("the route is live", &gateway, "a.test", |answer| answer.text() == "app");
 
     let longer = std::env::var("PORTCULLIS_TEST_OUTAGE").ok();

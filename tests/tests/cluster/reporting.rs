@@ -11,7 +11,7 @@ use portcullis_tests::process::poll;
 use portcullis_tests::upstream::{Upstream, ok};
 use serde_json::{Value, json};
 
-use crate::{api_server, await_answer, await_watches};
+use crate::{any_cluster, api_server, await_answer, await_following};
 
 /// A killed writer's Lease runs out after 15 s; the others look every two.
 const TAKEN_OVER: Duration = Duration::from_secs(40);
@@ -25,14 +25,14 @@ const RULE: &str = "/apis/networking.istio.io/v1/namespaces/default/destinationr
 const ENTRY: &str = "/apis/networking.istio.io/v1/namespaces/default/serviceentries/far";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
-fn reporting(kubeconfig: &Path) -> Gateway {
+fn reporting(cluster: &ApiServer, kubeconfig: &Path) -> Gateway {
     let setup = Setup::new("", &[80]).arguments(&[
         "--kubernetes",
         "--write-status",
         "--log",
         "info,portcullis_control::report=debug",
     ]);
-    setup.variable("KUBECONFIG", kubeconfig).start()
+    cluster.place(setup.variable("KUBECONFIG", kubeconfig)).start()
 }
 
 fn read(cluster: &ApiServer, path: &str) -> Value {
@@ -107,15 +107,16 @@ spec: {hosts: [far.test], ports: [{number: 80, name: http, protocol: HTTP}], res
 
 #[test]
 fn a_status_is_written_once_by_one_of_three_replicas_and_the_next_one_goes_on() {
+    // Writes are counted, and somebody's cluster has other objects.
     let Some((_turn, cluster)) = api_server() else { return };
     let address = namespace_address();
     let (one, two) = (Upstream::serve_on(address, |_| ok("one")), Upstream::serve_on(address, |_| ok("two")));
     let kubeconfig = cluster.account();
     cluster.install_crds();
-    let mut gateways: Vec<Gateway> = (0..3).map(|_| reporting(&kubeconfig)).collect();
+    let mut gateways: Vec<Gateway> = (0..3).map(|_| reporting(&cluster, &kubeconfig)).collect();
     let leader = await_leader(&gateways, 3, LIMIT);
     // A kind that one of them picks up later is told as not served by all meanwhile.
-    gateways.iter().for_each(|gateway| await_watches(gateway, "following", 11.0));
+    gateways.iter().for_each(await_following);
     assert_eq!(gateways.iter().filter(|gateway| leads(gateway)).count(), 1);
 
     // What others name comes first, so nothing is wrong in between.
@@ -184,7 +185,7 @@ fn codes(object: &Value) -> Vec<String> {
 
 #[test]
 fn findings_are_written_to_their_objects_and_taken_back() {
-    let Some((_turn, cluster)) = api_server() else { return };
+    let Some((_turn, cluster)) = any_cluster() else { return };
     let upstream = Upstream::serve_on(namespace_address(), |_| ok("app"));
     let kubeconfig = cluster.account();
     cluster.install_crds();
@@ -197,7 +198,7 @@ fn findings_are_written_to_their_objects_and_taken_back() {
     cluster.apply(&of_other);
     let (lost, younger) = (format!("{ROUTES}/lost"), format!("{ROUTES}/younger"));
     write_condition(&cluster, &lost, "Reconciled");
-    let gateway = reporting(&kubeconfig);
+    let gateway = reporting(&cluster, &kubeconfig);
 
     let object = await_object(&cluster, &lost, |object| codes(object) == ["IST0101"]);
     let refs = condition(&object, "ResolvedRefs");
@@ -268,7 +269,7 @@ fn a_policy_that_is_not_enforced_is_told_of() {
     let (status, answer) =
         cluster.client().request("POST", policies, "application/json", &policy.to_string());
     assert_eq!(status, 201, "{answer}");
-    let gateway = reporting(&kubeconfig);
+    let gateway = reporting(&cluster, &kubeconfig);
     gateway.await_samples("it is told of", |samples| {
         samples.sum("portcullis_diagnostics", &[("code", "PCL1019")]) == 1.0
     });

@@ -59,7 +59,10 @@ fn a_gateway_that_starts_without_the_api_server_serves_what_was_saved() {
     let gateway = start(&kubeconfig, &folder, key);
     println!("ready without the API server after {:?}", begin.elapsed());
     await_answer("http", &gateway, "a.test", |answer| answer.text() == "app");
-    assert_eq!(poll(Instant::now() + LIMIT, || over_tls(&gateway, &authority)).as_deref(), Some("app"));
+    assert_eq!(
+        poll(Instant::now() + LIMIT, || over_tls(&gateway, "a.test", &authority)).as_deref(),
+        Some("app")
+    );
     assert_eq!(gateway.page("Health", "/healthz/ready").status, 200);
     await_source(&gateway, "cache");
     assert!(gateway.page("Admin", "/server_info").text().contains("\"configurationSource\": \"cache\""));
@@ -73,12 +76,15 @@ fn a_gateway_that_starts_without_the_api_server_serves_what_was_saved() {
         || Some(gateway.page("Admin", "/diagnostics").text()).filter(|page| page.contains("without Secrets"));
     let said = poll(Instant::now() + LIMIT, said).expect("it is said that Secrets are missing");
     assert!(said.contains("IST0101"), "{said}");
-    assert_eq!(over_tls(&gateway, &authority), None);
+    assert_eq!(over_tls(&gateway, "a.test", &authority), None);
 
     // The API server comes back, and so does everything else; what was saved is not served any longer.
     cluster.start_again();
     await_source(&gateway, "cluster");
-    assert_eq!(poll(Instant::now() + LIMIT, || over_tls(&gateway, &authority)).as_deref(), Some("app"));
+    assert_eq!(
+        poll(Instant::now() + LIMIT, || over_tls(&gateway, "a.test", &authority)).as_deref(),
+        Some("app")
+    );
     let said = || (!gateway.page("Admin", "/diagnostics").text().contains("ServedAsSaved")).then_some(());
     poll(Instant::now() + LIMIT, said).expect("it is not said any more");
     cluster.delete("VirtualService", "default", "app");

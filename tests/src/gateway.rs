@@ -262,6 +262,16 @@ impl Gateway {
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
+    /// What its threads have had of the processor, as the scheduler counts; those that ended meanwhile left out.
+    pub fn processor(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a running process");
+        let of_task = |task: fs::DirEntry| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(tasks.flatten().filter_map(of_task).sum())
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         signal(&self.child, Signal::TERM).expect("a running process");

@@ -15,6 +15,7 @@ mod node;
 mod object;
 mod parse;
 mod path;
+mod quick;
 mod report;
 mod route_test;
 mod scalar;

@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use serde_json::Value;
 
 use super::node::{Content, Key, Mark, Node};
+use super::quick;
 use super::scalar;
 use super::split::Chunk;
 use crate::finding::Code;
@@ -28,6 +29,14 @@ pub(super) struct Failure {
 
 /// The documents of a chunk that could be read, each with its failure or tree. After a failure nothing more comes.
 pub(super) fn parse(chunk: Chunk<'_>) -> Vec<Result<Node, Failure>> {
+    match quick::read(chunk) {
+        Some(node) => vec![Ok(node)],
+        None => parse_all(chunk),
+    }
+}
+
+/// The same by the parser of all of YAML.
+pub(super) fn parse_all(chunk: Chunk<'_>) -> Vec<Result<Node, Failure>> {
     let mut builder = Builder { lines_before: chunk.lines_before, ..Builder::default() };
     for item in Parser::new_from_str(chunk.text) {
         let outcome = match item {
@@ -206,7 +215,7 @@ fn meaning(text: String, style: ScalarStyle, tag: Option<&Tag>, mark: Mark) -> R
 }
 
 /// A key as JSON has it: text. Numbers and booleans are written out, as `kubectl` does.
-fn key(node: Node) -> Result<Key, Failure> {
+pub(super) fn key(node: Node) -> Result<Key, Failure> {
     let name = match node.content {
         Content::Scalar(Value::String(text)) | Content::Block(text) => text,
         Content::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),

@@ -26,6 +26,7 @@ use scan::{FileId, Scan, Stamp, Unreachable, holds_configuration, is_volume_link
 pub use scan::{MAX_DEPTH, MAX_FILES};
 pub use watch::{Hint, OnHint, Watch};
 
+use crate::readers::shared_out;
 use crate::settle::{Settle, SettleTimes};
 use crate::store::{Change, Update};
 
@@ -222,7 +223,7 @@ impl FileSource {
         }
         let files = std::mem::take(&mut self.dirty.files);
         let ids: Vec<_> = files.iter().flat_map(|path| self.ids(path)).collect();
-        ids.iter().filter_map(|id| self.look(id, None, now)).collect()
+        ids.iter().filter_map(|id| self.look(id, now)).collect()
     }
 
     /// Paths that cannot be looked at, as of the last full look: `(name, reason)`.
@@ -243,8 +244,14 @@ impl FileSource {
                 updates.extend(self.gone(&id, now, appeared));
             }
         }
-        for (id, stamp) in &scan.files {
-            updates.extend(self.look(id, Some(*stamp), now));
+        let changed: Vec<&FileId> = scan
+            .files
+            .iter()
+            .filter(|(id, stamp)| self.is_to_be_read(id, Some(**stamp)))
+            .map(|(id, _)| id)
+            .collect();
+        for (id, content) in changed.iter().zip(self.read_all(&changed)) {
+            updates.extend(self.see(id, content, now));
         }
         self.unreachable = scan.unreachable;
         updates
@@ -259,6 +266,10 @@ impl FileSource {
             Taken::Configuration => scan::scan,
             Taken::NamedFiles => scan::scan_named,
         };
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.is_new()) {
+            // Where no folder is within another, one look is enough then.
+            watch.follow(&scan::outermost(&roots));
+        }
         let mut found = look(&roots);
         for _ in 1..ROUNDS {
             let Some(watch) = &mut self.watch else { break };
@@ -270,19 +281,28 @@ impl FileSource {
         found
     }
 
-    /// Reads the file if it is not as last seen.
-    fn look(&mut self, id: &FileId, stamp: Option<Stamp>, now: Instant) -> Option<Update> {
-        if self.dirty.open.contains_key(&id.path) {
-            return None;
-        }
-        let known = self.known.get(id);
-        if let (Some(stamp), Some(known)) = (stamp, known)
-            && known.stamp == Some(stamp)
-            && known.doubt.is_none()
-        {
-            return None;
-        }
-        match read(&id.path, self.taken.limit()) {
+    /// Reads the file if nobody is writing to it.
+    fn look(&mut self, id: &FileId, now: Instant) -> Option<Update> {
+        let content = self.is_to_be_read(id, None).then(|| read(&id.path, self.taken.limit()))?;
+        self.see(id, content, now)
+    }
+
+    /// Whether nobody is writing to the file, and it does not look as it was last seen, as far as that is known.
+    fn is_to_be_read(&self, id: &FileId, stamp: Option<Stamp>) -> bool {
+        let as_seen = |known: &Known| known.stamp == stamp && known.doubt.is_none();
+        !self.dirty.open.contains_key(&id.path)
+            && !(stamp.is_some() && self.known.get(id).is_some_and(as_seen))
+    }
+
+    /// The contents of many files, in order. At the start of a gateway everybody waits for them, so several threads
+    /// read.
+    fn read_all(&self, ids: &[&FileId]) -> Vec<Content> {
+        let limit = self.taken.limit();
+        shared_out(ids, |id| read(&id.path, limit))
+    }
+
+    fn see(&mut self, id: &FileId, content: Content, now: Instant) -> Option<Update> {
+        match content {
             Content::Text(text, stamp) => self.take(id, text, stamp, now),
             Content::InFlux => {
                 self.dirty.add(id.path.clone());

@@ -19,6 +19,9 @@ pub(crate) const JUDGED_AT_ONCE: usize = 500;
 /// After a judgement, so many times as long as it took passes before the next one begins.
 const REST: u32 = 9;
 
+/// What a judging thread gives up of its priority: all of it. On Linux this concerns the thread alone.
+const LOWEST: i32 = 19;
+
 /// Longest rest, should a clock have misled it.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
@@ -68,7 +71,14 @@ impl Judge {
     pub(crate) fn begin(&mut self, now: Instant, on_verdict: OnVerdict) {
         let due = self.due(now).is_some_and(|due| due <= now);
         let Some(job) = self.waiting.take_if(|_| due) else { return };
-        let work = move || on_verdict(judge(&job));
+        let work = move || {
+            // Whoever has something else to do comes first; where the system refuses, it is as it was.
+            let _ = rustix::process::nice(LOWEST);
+            let verdict = judge(&job);
+            // The verdict makes room for the next job, so this one's objects go first.
+            drop(job);
+            on_verdict(verdict);
+        };
         match std::thread::Builder::new().name("judge".to_owned()).spawn(work) {
             Ok(_) => self.busy = true,
             Err(error) => {

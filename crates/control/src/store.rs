@@ -2,18 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::ScopedJoinHandle;
 
 use portcullis_api::{Code, Finding, Kind, Loaded, Object, ObjectRef, Severity, load};
 use portcullis_compile::Objects;
 
 use crate::notice::Notice;
-
-/// So many files are parsed on several threads.
-const FILES_FOR_THREADS: usize = 256;
-
-/// Most threads that parse.
-const MAX_READERS: usize = 4;
+use crate::readers::shared_out;
 
 /// News from a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +67,7 @@ impl Store {
     /// Takes the news of many files in, in their order. Parsing them is shared among threads: at the start of a gateway
     /// everybody waits for it.
     pub fn apply_all(&mut self, updates: Vec<Update>) {
-        let loaded = read_all(&updates);
+        let loaded = shared_out(&updates, read);
         for (update, loaded) in updates.into_iter().zip(loaded) {
             self.take(update, loaded);
         }
@@ -150,29 +144,6 @@ fn read(update: &Update) -> Option<Loaded> {
         Change::Text(text) => Some(load(&update.source, text)),
         Change::Unreadable(_) | Change::Gone => None,
     }
-}
-
-/// The same for many, in order.
-fn read_all(updates: &[Update]) -> Vec<Option<Loaded>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_READERS);
-    if updates.len() < FILES_FOR_THREADS || threads == 1 {
-        return updates.iter().map(read).collect();
-    }
-    let share = updates.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let shares: Vec<_> = updates
-            .chunks(share)
-            .map(|part| {
-                let work = move || part.iter().map(read).collect::<Vec<_>>();
-                (part, std::thread::Builder::new().name("reader".to_owned()).spawn_scoped(scope, work).ok())
-            })
-            .collect();
-        let finish = |(part, reader): (&[Update], Option<ScopedJoinHandle<'_, Vec<_>>>)| match reader {
-            Some(reader) => reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            None => part.iter().map(read).collect(),
-        };
-        shares.into_iter().flat_map(finish).collect()
-    })
 }
 
 impl Source {
@@ -312,7 +283,7 @@ mod tests {
             source: format!("{number:04}.yaml").into(),
             change: Change::Text(text(number)),
         };
-        let updates: Vec<Update> = (0..2 * FILES_FOR_THREADS).map(update).collect();
+        let updates: Vec<Update> = (0..600).map(update).collect();
         let (mut together, mut alone) = (Store::default(), Store::default());
         together.apply_all(updates.clone());
         updates.into_iter().for_each(|update| alone.apply(update));

@@ -48,6 +48,11 @@ impl Watch {
         Ok(Self { watcher, folders: BTreeMap::new() })
     }
 
+    /// Whether it watches nothing yet.
+    pub fn is_new(&self) -> bool {
+        self.folders.is_empty()
+    }
+
     /// Watches exactly `folders` from now on. Tells whether any is new: what happened in it before the watch
     /// stood has gone unseen, so the caller looks once more.
     pub fn follow(&mut self, folders: &BTreeMap<PathBuf, Identity>) -> bool {

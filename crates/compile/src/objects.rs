@@ -1,5 +1,7 @@
 //! The objects a compilation starts from, by kind and name.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,20 +11,15 @@ use portcullis_api::{
     WorkloadEntry,
 };
 
+pub(crate) use self::table::{Key, Table};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-
-/// Namespace and name.
-pub(crate) type Key = (String, String);
-/// The objects of one kind, sorted. Clones share it until one of them changes.
-pub(crate) type Table<T> = Arc<BTreeMap<Key, Arc<T>>>;
 
 /// The objects of a kind in one namespace.
 pub(crate) fn in_namespace<'t, T>(
     table: &'t Table<T>,
     namespace: &'t str,
 ) -> impl Iterator<Item = &'t Arc<T>> {
-    let from = table.range((namespace.to_owned(), String::new())..);
-    from.take_while(move |((held, _), _)| held == namespace).map(|(_, object)| object)
+    table.in_namespace(namespace).map(|(_, object)| object)
 }
 
 /// Every object the gateway knows, each kind sorted by namespace and name. Cloning is cheap.
@@ -63,7 +60,7 @@ struct Replaced {
 macro_rules! on_table {
     (borrow: [], $table:ident, $place:expr => $body:expr) => {{ let $table = &$place; $body }};
     (borrow: [mut], $table:ident, $place:expr => $body:expr) => {{
-        let $table = Arc::make_mut(&mut $place);
+        let $table = &mut $place;
         $body
     }};
     (each: $objects:expr, $mut:tt, $kind:expr, $table:ident => $body:expr; $($name:ident $field:ident),*) => {
@@ -124,7 +121,7 @@ impl Objects {
             match table.get(&key) {
                 Some(held) if *held == object => false,
                 _ => {
-                    Arc::make_mut(table).insert(key, object);
+                    table.insert(key, object);
                     true
                 }
             }
@@ -136,7 +133,7 @@ impl Objects {
         on_object!(self, object, (table, object, _kind) => {
             let key = key(&**object);
             if table.get(&key).is_some_and(|held| Arc::ptr_eq(held, object)) {
-                Arc::make_mut(table).remove(&key);
+                table.remove(&key);
             }
         });
     }
@@ -265,7 +262,6 @@ fn key<T: Identified>(object: &T) -> Key {
 }
 
 fn put<T: Identified>(table: &mut Table<T>, object: Arc<T>, kind: &str) -> Option<Replaced> {
-    let table = Arc::make_mut(table);
     let key = key(&*object);
     let Some(held) = table.get(&key) else {
         table.insert(key, object);

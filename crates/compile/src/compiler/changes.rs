@@ -3,7 +3,6 @@
 //! Objects are compared by identity first: what was not read again is the same object. What was read again and says the
 //! same, another line number aside, has not changed either.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use portcullis_api::{
@@ -11,29 +10,27 @@ use portcullis_api::{
     Resource, Secret, Service, ServiceEntry, VirtualService, WorkloadEntry,
 };
 
-use crate::objects::{Key, Objects, Table};
+use crate::objects::{Objects, Table};
 
 /// The objects a snapshot was made of, each kind sorted by namespace and name. Kinds that no snapshot depends on are
 /// left out.
 #[derive(Debug)]
 pub(super) struct Known {
-    gateways: Held<Gateway>,
-    virtual_services: Held<VirtualService>,
-    destination_rules: Held<DestinationRule>,
-    service_entries: Held<ServiceEntry>,
-    workload_entries: Held<WorkloadEntry>,
-    meshes: Held<Mesh>,
-    services: Held<Service>,
-    endpoint_slices: Held<EndpointSlice>,
-    endpoints: Held<Endpoints>,
-    secrets: Held<Secret>,
-    config_maps: Held<ConfigMap>,
-    pods: Held<Pod>,
-    ingresses: Held<Ingress>,
-    http_routes: Held<HttpRoute>,
+    gateways: Table<Gateway>,
+    virtual_services: Table<VirtualService>,
+    destination_rules: Table<DestinationRule>,
+    service_entries: Table<ServiceEntry>,
+    workload_entries: Table<WorkloadEntry>,
+    meshes: Table<Mesh>,
+    services: Table<Service>,
+    endpoint_slices: Table<EndpointSlice>,
+    endpoints: Table<Endpoints>,
+    secrets: Table<Secret>,
+    config_maps: Table<ConfigMap>,
+    pods: Table<Pod>,
+    ingresses: Table<Ingress>,
+    http_routes: Table<HttpRoute>,
 }
-
-type Held<T> = Vec<Arc<T>>;
 
 /// An object that is new, gone or another than it was.
 #[derive(Debug)]
@@ -72,20 +69,20 @@ impl Changes {
 impl Known {
     pub(super) fn new(objects: &Objects) -> Self {
         Self {
-            gateways: held(&objects.gateways),
-            virtual_services: held(&objects.virtual_services),
-            destination_rules: held(&objects.destination_rules),
-            service_entries: held(&objects.service_entries),
-            workload_entries: held(&objects.workload_entries),
-            meshes: held(&objects.meshes),
-            services: held(&objects.services),
-            endpoint_slices: held(&objects.endpoint_slices),
-            endpoints: held(&objects.endpoints),
-            secrets: held(&objects.secrets),
-            config_maps: held(&objects.config_maps),
-            pods: held(&objects.pods),
-            ingresses: held(&objects.ingresses),
-            http_routes: held(&objects.http_routes),
+            gateways: objects.gateways.clone(),
+            virtual_services: objects.virtual_services.clone(),
+            destination_rules: objects.destination_rules.clone(),
+            service_entries: objects.service_entries.clone(),
+            workload_entries: objects.workload_entries.clone(),
+            meshes: objects.meshes.clone(),
+            services: objects.services.clone(),
+            endpoint_slices: objects.endpoint_slices.clone(),
+            endpoints: objects.endpoints.clone(),
+            secrets: objects.secrets.clone(),
+            config_maps: objects.config_maps.clone(),
+            pods: objects.pods.clone(),
+            ingresses: objects.ingresses.clone(),
+            http_routes: objects.http_routes.clone(),
         }
     }
 
@@ -110,49 +107,19 @@ impl Known {
     }
 }
 
-fn held<T>(table: &Table<T>) -> Held<T> {
-    table.values().map(Arc::clone).collect()
-}
-
-/// What differs between `known` and `table`, which it becomes. Both are sorted, so one walk finds it.
+/// What differs between `known` and `table`, which it becomes.
 fn changes<S: PartialEq>(
-    known: &mut Held<Resource<S>>,
+    known: &mut Table<Resource<S>>,
     table: &Table<Resource<S>>,
 ) -> Vec<Change<Resource<S>>> {
-    let mut found = Vec::new();
-    let mut same_objects = known.len() == table.len();
-    let mut old = known.iter().peekable();
-    let mut new = table.iter().peekable();
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some((_, new))) if Arc::ptr_eq(old, new) => Ordering::Equal,
-            (Some(old), Some((key, _))) => by_key(&old.meta, key),
-        };
-        let old = if order.is_le() { old.next() } else { None };
-        let new = if order.is_ge() { new.next().map(|(_, new)| new) } else { None };
-        if let (Some(old), Some(new)) = (old, new) {
-            if Arc::ptr_eq(old, new) {
-                continue;
-            }
-            same_objects = false;
-            if says_the_same(old, new) {
-                continue;
-            }
-        }
-        same_objects = false;
-        found.push(Change { old: old.map(Arc::clone), new: new.map(Arc::clone) });
-    }
-    if !same_objects {
-        *known = held(table);
-    }
+    let says_else = |(old, new): &(Option<&Arc<Resource<S>>>, Option<&Arc<Resource<S>>>)| match (old, new) {
+        (Some(old), Some(new)) => !says_the_same(old, new),
+        _ => true,
+    };
+    let differences = known.differences(table).into_iter().filter(says_else);
+    let found = differences.map(|(old, new)| Change { old: old.cloned(), new: new.cloned() }).collect();
+    *known = table.clone();
     found
-}
-
-fn by_key(meta: &Meta, key: &Key) -> Ordering {
-    (meta.namespace.as_str(), meta.name.as_str()).cmp(&(key.0.as_str(), key.1.as_str()))
 }
 
 /// Whether two forms of an object mean the same to a snapshot: it knows neither places in files nor versions.

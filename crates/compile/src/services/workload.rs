@@ -160,9 +160,8 @@ impl<'a> Workloads<'a> {
         namespace: &'s str,
         labels: &'s BTreeMap<String, String>,
     ) -> impl Iterator<Item = (IpAddr, Known)> {
-        let pods = self.objects.pods.range(in_namespace(namespace));
-        pods.take_while(move |((held, _), _)| held == namespace)
-            .filter(|(_, pod)| contains(&pod.meta.labels, labels) && is_alive(pod) && is_ready(pod))
+        let pods = self.objects.pods.in_namespace(namespace);
+        pods.filter(|(_, pod)| contains(&pod.meta.labels, labels) && is_alive(pod) && is_ready(pod))
             .filter_map(|((namespace, name), pod)| {
                 Some((pod_address(pod)?, self.known(namespace, name, pod)))
             })
@@ -174,8 +173,8 @@ impl<'a> Workloads<'a> {
         namespace: &'s str,
         labels: &'s BTreeMap<String, String>,
     ) -> impl Iterator<Item = (&'s WorkloadEntry, Known)> {
-        let entries = self.objects.workload_entries.range(in_namespace(namespace));
-        entries.take_while(move |((held, _), _)| held == namespace).filter_map(move |((_, name), entry)| {
+        let entries = self.objects.workload_entries.in_namespace(namespace);
+        entries.filter_map(move |((_, name), entry)| {
             let mut all = entry.spec.labels.clone();
             all.extend(entry.meta.labels.clone());
             if !contains(&all, labels) {
@@ -186,11 +185,6 @@ impl<'a> Workloads<'a> {
             Some((&**entry, known.identified(account, namespace, self.trust_domain)))
         })
     }
-}
-
-/// The keys of a namespace begin here.
-fn in_namespace(namespace: &str) -> std::ops::RangeFrom<(String, String)> {
-    (namespace.to_owned(), String::new())..
 }
 
 /// Of several Pods with one address the first counts.

@@ -61,7 +61,7 @@ fn mixed(number: usize) -> RouteMatcher {
     let mut matcher = if number.is_multiple_of(3) { exact(number) } else { prefix(number) };
     if number.is_multiple_of(4) {
         let value = StringMatch::Exact("canary".into());
-        matcher.headers.push(NamedMatch { name: "x-version".into(), value });
+        matcher.headers = [NamedMatch { name: "x-version".into(), value }].into();
     }
     matcher
 }

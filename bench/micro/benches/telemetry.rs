@@ -27,7 +27,7 @@ fn record() -> RequestRecord {
         tls: None,
         balancer: Balancer::LeastRequest,
         endpoints: Arc::new(Endpoints::default()),
-        pool: PoolLimits::default(),
+        pool: Arc::new(PoolLimits::default()),
         outlier: None,
         warmup: None,
         transport: portcullis_snapshot::transport::Transport::default(),

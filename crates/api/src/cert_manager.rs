@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
+use crate::map::Map;
 
 /// What every annotation begins with.
 pub const PREFIX: &str = "cert-manager.io/";
@@ -125,11 +126,11 @@ pub struct PrivateKey {
 #[serde(deny_unknown_fields)]
 pub struct SecretTemplate {
     /// Labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub labels: Map<String>,
     /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub annotations: Map<String>,
 }
 
 /// An annotation that cannot be followed.
@@ -146,7 +147,7 @@ pub struct Wrong {
 ///
 /// # Errors
 /// Every annotation that cannot be followed; none of the others is then followed either.
-pub fn asked(annotations: &BTreeMap<String, String>) -> Result<Option<CertificateSpec>, Vec<Wrong>> {
+pub fn asked(annotations: &Map<String>) -> Result<Option<CertificateSpec>, Vec<Wrong>> {
     let mut reader = Reader { annotations, wrong: Vec::new() };
     let Some(issuer_ref) = reader.issuer() else {
         return if reader.wrong.is_empty() { Ok(None) } else { Err(reader.wrong) };
@@ -171,7 +172,7 @@ pub fn asked(annotations: &BTreeMap<String, String>) -> Result<Option<Certificat
 }
 
 struct Reader<'a> {
-    annotations: &'a BTreeMap<String, String>,
+    annotations: &'a Map<String>,
     wrong: Vec<Wrong>,
 }
 

@@ -11,8 +11,6 @@ mod ingress;
 mod secret;
 mod service;
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -27,6 +25,7 @@ pub use ingress::{
 pub use secret::{SecretBody, SecretText};
 pub use service::{ClientIpConfig, ServicePort, ServiceSpec, SessionAffinityConfig};
 
+use crate::map::Map;
 use crate::wire::Bytes;
 
 /// The fields of a ConfigMap.
@@ -35,10 +34,10 @@ use crate::wire::Bytes;
 pub struct ConfigMapBody {
     /// Text by key.
     #[serde(default)]
-    pub data: BTreeMap<String, String>,
+    pub data: Map<String>,
     /// Bytes by key.
     #[serde(default)]
-    pub binary_data: BTreeMap<String, Bytes>,
+    pub binary_data: Map<Bytes>,
     /// Whether the API server refuses changes.
     pub immutable: Option<bool>,
 }

@@ -19,6 +19,7 @@ mod finding;
 pub mod gateway_api;
 pub mod health_check;
 pub mod load;
+mod map;
 pub mod mesh;
 mod meta;
 pub mod networking;
@@ -30,7 +31,8 @@ pub mod wire;
 
 pub use finding::{Code, Finding, Severity};
 pub use load::{Loaded, from_json_value, identity_of, load};
-pub use meta::{Condition, DEFAULT_NAMESPACE, Meta, ObjectRef, Origin, Resource, Timestamp};
+pub use map::{Iter, Map};
+pub use meta::{Condition, DEFAULT_NAMESPACE, Identity, Meta, ObjectRef, Origin, Resource, Timestamp};
 pub use object::{
     ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, HttpRoute, Ingress, Kind, Mesh, Namespace,
     Object, Pod, Secret, Service, ServiceEntry, Unsupported, VirtualService, WorkloadEntry,

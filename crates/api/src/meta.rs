@@ -1,9 +1,10 @@
 //! What every object has: identity, metadata and the place it came from.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::map::Map;
 
 /// The namespace of an object that names none, as `kubectl` has it.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -41,11 +42,18 @@ pub struct Meta {
     /// The namespace: [`DEFAULT_NAMESPACE`] where none is written, empty for a Namespace object.
     pub namespace: String,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Map<String>,
     /// When the API server created the object; `None` where it was not said, as in a file.
     pub creation_timestamp: Option<Timestamp>,
+    /// How the API server tells it from others; `None` where it was not said, as in a file.
+    pub identity: Option<Box<Identity>>,
+}
+
+/// How the API server tells an object from others of its name, and one state of it from another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
     /// The generation of the spec, counted by the API server.
     pub generation: Option<i64>,
     /// The API server's version of the whole object; opaque.

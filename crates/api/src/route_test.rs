@@ -4,12 +4,12 @@
 //! [`route_tests`](crate::load::route_tests) reads nothing else. Everything in an expectation is compared, what is left
 //! out is not.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::map::Map;
 use crate::networking::Headers;
 use crate::schema::constraints;
 
@@ -52,7 +52,7 @@ pub struct RouteCase {
     pub request: String,
     /// Request headers; `host` replaces the URL's.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: Map<String>,
     /// The port it arrives at, where it is not the URL's.
     #[schemars(transform = constraints::port)]
     pub port: Option<u16>,

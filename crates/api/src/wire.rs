@@ -174,11 +174,11 @@ pub struct PortSelector {
 #[schemars(transform = constraints::string_match)]
 pub struct StringMatch {
     /// The whole string is equal to this one.
-    pub exact: Option<String>,
+    pub exact: Option<Box<str>>,
     /// The string starts with this one.
-    pub prefix: Option<String>,
+    pub prefix: Option<Box<str>>,
     /// The whole string matches this RE2 expression.
-    pub regex: Option<String>,
+    pub regex: Option<Box<str>>,
 }
 
 impl StringMatch {

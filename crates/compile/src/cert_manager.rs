@@ -147,7 +147,8 @@ impl Asking<'_> {
                 Entry::Vacant(free) => {
                     let mut spec = CertificateSpec { secret_name: secret.to_owned(), ..asked.clone() };
                     spec.dns_names.splice(..0, names);
-                    let gateway_uid = gateway.meta.uid.clone().unwrap_or_default();
+                    let identity = gateway.meta.identity.as_ref();
+                    let gateway_uid = identity.and_then(|identity| identity.uid.clone()).unwrap_or_default();
                     free.insert(WantedCertificate { gateway: subject.object_ref(), gateway_uid, spec });
                 }
                 Entry::Occupied(taken) if taken.get().gateway != subject.object_ref() => {

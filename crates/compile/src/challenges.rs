@@ -166,9 +166,9 @@ fn route(subject: Subject<'_>, rule: usize, answer: Answer<'_>, clusters: &Clust
         path: None,
         authority: None,
         timeout: None,
-        retry: RetryPolicy::istio_default(),
-        mirrors: Vec::new(),
-        hash: Vec::new(),
+        retry: Arc::new(RetryPolicy::istio_default()),
+        mirrors: Box::default(),
+        hash: Box::default(),
     };
     let rule = u32::try_from(rule).unwrap_or(u32::MAX);
     Route {

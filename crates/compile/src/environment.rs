@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use portcullis_api::Map;
 use portcullis_snapshot::cidr::Cidr;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -47,7 +48,7 @@ pub struct GatewayWorkload {
     /// Namespace of the pod: where Secrets are looked up and whose `exportTo` counts.
     pub namespace: String,
     /// Labels of the pod, matched by Gateway selectors and `sourceLabels`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Where it runs, `region/zone/subzone`; empty when unknown. A label `istio-locality` of the pod comes first.
     pub locality: String,
     /// The node it runs on; empty when unknown.

@@ -1,6 +1,6 @@
 //! Localities, `region/zone/subzone`, and the labels that stand for where something runs.
 
-use std::collections::BTreeMap;
+use portcullis_api::Map;
 
 /// Labels that say a workload's locality, the first one first; dots may stand for slashes.
 const LOCALITY_LABELS: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
@@ -53,7 +53,7 @@ impl<'a> Locality<'a> {
 }
 
 /// The locality that a workload's labels say.
-pub(crate) fn of_labels(labels: &BTreeMap<String, String>) -> Option<String> {
+pub(crate) fn of_labels(labels: &Map<String>) -> Option<String> {
     let text = LOCALITY_LABELS.iter().find_map(|name| labels.get(*name)).filter(|text| !text.is_empty())?;
     Some(if text.contains('/') { text.clone() } else { text.replace('.', "/") })
 }
@@ -110,10 +110,7 @@ mod tests {
     #[test]
     fn labels() {
         let labels = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect::<BTreeMap<_, _>>()
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Map<_>>()
         };
         for (pairs, locality) in [
             (&[("istio-locality", "r.z.s")][..], Some("r/z/s")),

@@ -5,6 +5,7 @@
 //! nothing else. So a table can be evaluated for some of its hosts alone, with the VirtualServices that have them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_api::networking::HttpMatchRequest;
@@ -19,25 +20,27 @@ use crate::objects::Key;
 
 /// A virtual host in the making.
 #[derive(Debug)]
-struct Draft {
+struct Draft<'e> {
     /// Declared port of the server that brought it in.
     port: u16,
     require_tls: bool,
-    routes: Vec<Route>,
+    /// Shared with the other hosts of their VirtualService.
+    routes: Vec<Rc<Route>>,
     /// What has been added, so that two servers of one Gateway do not add it twice.
-    added: HashSet<(Key, usize)>,
+    added: HashSet<(&'e Key, usize)>,
 }
 
-impl Draft {
+impl Draft<'_> {
     fn new(port: u16) -> Self {
         Self { port, require_tls: false, routes: Vec::new(), added: HashSet::new() }
     }
 
     /// Catch-all routes go to the end, the order being kept otherwise.
     fn finish(mut self, host: &str) -> Arc<VirtualHost> {
-        self.routes.sort_by_key(is_catch_all);
-        self.routes.shrink_to_fit();
-        Arc::new(VirtualHost::new(format!("{host}:{}", self.port), self.require_tls, self.routes))
+        self.routes.sort_by_key(|route| is_catch_all(route));
+        // What no other host has is not copied.
+        let routes = self.routes.into_iter().map(Rc::unwrap_or_clone).collect();
+        Arc::new(VirtualHost::new(format!("{host}:{}", self.port), self.require_tls, routes))
     }
 }
 
@@ -108,10 +111,10 @@ pub(crate) fn hosts_at(server: &Server<'_>, bound: &Bound<'_>) -> impl Iterator<
 }
 
 /// Makes the `wanted` virtual hosts out of `bindings`, which need not hold other VirtualServices than theirs.
-pub(crate) fn evaluate(
-    servers: &[&Server<'_>],
-    bindings: &Bindings<'_>,
-    wanted: Wanted<'_>,
+pub(crate) fn evaluate<'e>(
+    servers: &[&'e Server<'_>],
+    bindings: &'e Bindings<'_>,
+    wanted: Wanted<'e>,
     maker: &mut Maker<'_>,
 ) -> Evaluated {
     let mut evaluation = Evaluation { bindings, wanted, drafts: BTreeMap::new(), seen: HashMap::new() };
@@ -147,42 +150,45 @@ pub(crate) fn left_out(parts: &Parts) -> Vec<LeftOut> {
 struct Evaluation<'e, 'a> {
     bindings: &'e Bindings<'a>,
     wanted: Wanted<'e>,
-    drafts: BTreeMap<String, Draft>,
+    drafts: BTreeMap<String, Draft<'e>>,
     /// A VirtualService is evaluated once for each Gateway: with the port of the first server that fits and at
     /// which it has a route at all.
-    seen: HashMap<(Key, usize), Seen>,
+    seen: HashMap<(&'e Key, usize), Seen>,
 }
 
 /// What came of a VirtualService at a Gateway.
 #[derive(Default)]
 struct Seen {
-    made: Made,
+    routes: Vec<Rc<Route>>,
+    left_out: Vec<(Origin, WhyLeftOut)>,
     hosts: BTreeSet<String>,
     asked: Vec<Arc<str>>,
 }
 
-impl Evaluation<'_, '_> {
-    fn add(&mut self, server: &Server<'_>, position: usize, bound: &Bound<'_>, maker: &mut Maker<'_>) {
+impl<'e> Evaluation<'e, '_> {
+    fn add(&mut self, server: &'e Server<'_>, position: usize, bound: &Bound<'_>, maker: &mut Maker<'_>) {
         let hosts: Vec<String> = hosts_at(server, bound).collect();
         if hosts.is_empty() {
             return;
         }
-        let key = (server.key.clone(), position);
-        let seen = self.seen.entry(key.clone()).or_default();
-        if seen.made.routes.is_empty() {
+        let key = (&server.key, position);
+        let seen = self.seen.entry(key).or_default();
+        if seen.routes.is_empty() {
             let scope = Scope { gateway: &server.key, port: server.declared, tls: server.spec.tls.is_some() };
-            seen.made = maker.routes(bound, &scope);
+            let Made { routes, left_out } = maker.routes(bound, &scope);
+            seen.routes = routes.into_iter().map(Rc::new).collect();
+            seen.left_out = left_out;
             seen.asked.extend(maker.clusters.take_asked());
         }
         seen.hosts.extend(hosts.iter().cloned());
-        let routes = &seen.made.routes;
+        let routes = &seen.routes;
         if routes.is_empty() {
             return;
         }
         for host in hosts.into_iter().filter(|host| self.wanted.contain(host)) {
             let draft = self.drafts.entry(host).or_insert_with(|| Draft::new(server.declared));
             draft.require_tls |= server.redirects_to_https();
-            if draft.added.insert(key.clone()) {
+            if draft.added.insert(key) {
                 draft.routes.extend(routes.iter().cloned());
             }
         }
@@ -229,11 +235,11 @@ impl Evaluation<'_, '_> {
             let part = parts.entry(bound.key()).or_default();
             part.hosts = joined(&part.hosts, seen.hosts.iter().map(|host| Arc::from(host.as_str())));
             part.asked = joined(&part.asked, seen.asked);
-            if !seen.made.left_out.is_empty() {
-                part.left_out.push((gateway, (seen.made.left_out, seen.hosts)));
+            if !seen.left_out.is_empty() {
+                part.left_out.push((gateway.clone(), (seen.left_out, seen.hosts)));
             }
         }
-        let finish = |(host, draft): (String, Draft)| {
+        let finish = |(host, draft): (String, Draft<'_>)| {
             let done = draft.finish(&host);
             (host, done)
         };

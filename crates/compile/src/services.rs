@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use portcullis_api::Map;
 use portcullis_snapshot::cluster::{self as model, Workload};
 
 pub(crate) use self::kubernetes::{host_of, service_of};
@@ -126,7 +127,7 @@ impl Member {
     }
 
     /// Whether it has every label of `wanted`.
-    pub(crate) fn has(&self, wanted: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn has(&self, wanted: &Map<String>) -> bool {
         wanted.iter().all(|(name, value)| self.label(name) == Some(value.as_str()))
     }
 }
@@ -146,7 +147,7 @@ const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 impl Distribution {
     /// As the field of a Service says, else its annotation.
-    fn of(field: Option<&str>, annotations: &BTreeMap<String, String>) -> Self {
+    fn of(field: Option<&str>, annotations: &Map<String>) -> Self {
         let field = match field {
             Some("PreferSameZone" | "PreferClose") => Some(Self::SameZone),
             Some("PreferSameNode") => Some(Self::SameNode),

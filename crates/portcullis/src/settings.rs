@@ -260,7 +260,7 @@ impl Workload {
         set(&mut environment.root_namespace, &file.root_namespace);
         set(&mut environment.cluster_domain, &file.cluster_domain);
         if let Some(labels) = &file.labels {
-            environment.workload.labels.clone_from(labels);
+            environment.workload.labels = labels.clone().into_iter().collect();
         }
         let map = self.listen.map.iter().flatten();
         environment.ports = Some(PortMap {

@@ -1,5 +1,7 @@
 //! What a route does with a request.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,17 +32,17 @@ pub struct Forward {
     /// Where to.
     pub destinations: Destinations,
     /// New path; the query is kept.
-    pub path: Option<PathRewrite>,
+    pub path: Option<Box<PathRewrite>>,
     /// New Host sent upstream (`rewrite.authority`), above any header operation on Host.
     pub authority: Option<Bytes>,
     /// From the end of the request to the end of the response, over all tries; `None` = unbounded.
     pub timeout: Option<Duration>,
     /// Tries.
-    pub retry: RetryPolicy,
+    pub retry: Arc<RetryPolicy>,
     /// Copies sent elsewhere.
-    pub mirrors: Vec<Mirror>,
+    pub mirrors: Box<[Mirror]>,
     /// What consistent hashing hashes; the first policy that yields a value wins.
-    pub hash: Vec<HashPolicy>,
+    pub hash: Box<[HashPolicy]>,
 }
 
 /// One destination or a weighted choice.
@@ -250,9 +252,14 @@ pub struct DirectResponse {
     pub body: Bytes,
 }
 
-/// Header operations: remove, then set, then add (`http[].headers`).
-#[derive(Debug, Clone, Default)]
-pub struct HeaderOps {
+/// Header operations: remove, then set, then add (`http[].headers`). Most routes and destinations have none, and there
+/// are many: then it is one empty word.
+#[derive(Clone, Default)]
+pub struct HeaderOps(Option<Arc<HeaderOperations>>);
+
+/// What [`HeaderOps`] are, where there are some.
+#[derive(Debug, Default)]
+pub struct HeaderOperations {
     /// Names to remove, lower case.
     pub remove: Vec<Box<str>>,
     /// Overwritten, sorted by name.
@@ -263,11 +270,41 @@ pub struct HeaderOps {
     pub authority: Option<Template>,
 }
 
+static NO_OPERATIONS: HeaderOperations =
+    HeaderOperations { remove: Vec::new(), set: Vec::new(), add: Vec::new(), authority: None };
+
 impl HeaderOps {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty() && self.authority.is_none()
+        self.0.is_none()
+    }
+}
+
+impl fmt::Debug for HeaderOps {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HeaderOperations { remove, set, add, authority } = &**self;
+        out.debug_struct("HeaderOps")
+            .field("remove", remove)
+            .field("set", set)
+            .field("add", add)
+            .field("authority", authority)
+            .finish()
+    }
+}
+
+impl From<HeaderOperations> for HeaderOps {
+    fn from(operations: HeaderOperations) -> Self {
+        let HeaderOperations { remove, set, add, authority } = &operations;
+        let is_empty = remove.is_empty() && set.is_empty() && add.is_empty() && authority.is_none();
+        Self((!is_empty).then(|| Arc::new(operations)))
+    }
+}
+
+impl Deref for HeaderOps {
+    type Target = HeaderOperations;
+    fn deref(&self) -> &HeaderOperations {
+        self.0.as_deref().unwrap_or(&NO_OPERATIONS)
     }
 }
 

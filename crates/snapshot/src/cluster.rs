@@ -42,9 +42,9 @@ pub struct Cluster {
     /// Members, sorted by address; replaced without touching routes.
     pub endpoints: Arc<Endpoints>,
     /// Bounds on connections and requests.
-    pub pool: PoolLimits,
+    pub pool: Arc<PoolLimits>,
     /// Ejection of failing endpoints.
-    pub outlier: Option<OutlierDetection>,
+    pub outlier: Option<Arc<OutlierDetection>>,
     /// How slowly a new endpoint gets its full share; `None` = at once.
     pub warmup: Option<Warmup>,
     /// How connections to it are introduced and kept.

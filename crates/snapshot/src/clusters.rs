@@ -116,7 +116,7 @@ mod tests {
             tls: None,
             balancer: Balancer::LeastRequest,
             endpoints: Arc::new(Endpoints::default()),
-            pool: PoolLimits::default(),
+            pool: Arc::new(PoolLimits::default()),
             outlier: None,
             warmup: None,
             transport: Transport::default(),

@@ -121,7 +121,7 @@ pub enum PathMatch {
     /// As `Prefix`, ASCII case aside; held in lower case.
     PrefixIgnoreCase(Box<str>),
     /// The whole path matches.
-    Regex(Regex),
+    Regex(Box<Regex>),
 }
 
 impl PathMatch {
@@ -180,17 +180,17 @@ pub struct RouteMatcher {
     /// On the path.
     pub path: PathMatch,
     /// On the method.
-    pub method: Option<StringMatch>,
+    pub method: Option<Box<StringMatch>>,
     /// On the scheme.
-    pub scheme: Option<StringMatch>,
+    pub scheme: Option<Box<StringMatch>>,
     /// On the authority, port included.
-    pub authority: Option<StringMatch>,
+    pub authority: Option<Box<StringMatch>>,
     /// On headers: one line of several that fits is enough.
-    pub headers: Vec<NamedMatch>,
+    pub headers: Box<[NamedMatch]>,
     /// On the absence of headers.
-    pub without: Vec<Without>,
+    pub without: Box<[Without]>,
     /// On query parameters, first occurrence, undecoded.
-    pub query: Vec<NamedMatch>,
+    pub query: Box<[NamedMatch]>,
 }
 
 impl Default for RouteMatcher {
@@ -200,9 +200,9 @@ impl Default for RouteMatcher {
             method: None,
             scheme: None,
             authority: None,
-            headers: Vec::new(),
-            without: Vec::new(),
-            query: Vec::new(),
+            headers: Box::default(),
+            without: Box::default(),
+            query: Box::default(),
         }
     }
 }
@@ -217,7 +217,7 @@ impl RouteMatcher {
     /// Whether every condition but the one on the path holds (the index has settled that one).
     #[must_use]
     pub fn matches_beside_path(&self, request: &RequestView<'_>) -> bool {
-        let text = |condition: &Option<StringMatch>, value: &str| {
+        let text = |condition: &Option<Box<StringMatch>>, value: &str| {
             condition.as_ref().is_none_or(|condition| condition.matches(value.as_bytes()))
         };
         text(&self.method, request.method)

@@ -105,9 +105,14 @@ pub struct VirtualHost {
     pub name: Arc<str>,
     /// Whether plaintext requests are redirected to https before any route (`httpsRedirect`).
     pub require_tls: bool,
-    routes: Vec<Route>,
-    index: RouteIndex,
+    routes: Box<[Route]>,
+    /// Leads to routes where a walk along them would take longer.
+    index: Option<Box<RouteIndex>>,
 }
+
+/// So many routes, none with a regex, are walked along: it takes no longer than a look into an index, which takes more
+/// memory than they do.
+const WALKED: usize = 8;
 
 /// One match entry with its action.
 #[derive(Debug, Clone)]
@@ -183,8 +188,11 @@ impl VirtualHost {
     /// Indexes `routes`, which are tried in the order given.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, require_tls: bool, routes: Vec<Route>) -> Self {
-        let index = RouteIndex::new(routes.iter().map(|route| &route.matcher.path));
-        Self { name: name.into(), require_tls, routes, index }
+        let has_regex = routes.iter().any(|route| matches!(route.matcher.path, PathMatch::Regex(_)));
+        let indexed = has_regex || routes.len() > WALKED;
+        let index =
+            indexed.then(|| Box::new(RouteIndex::new(routes.iter().map(|route| &route.matcher.path))));
+        Self { name: name.into(), require_tls, routes: routes.into(), index }
     }
 
     /// The routes in order.
@@ -196,8 +204,13 @@ impl VirtualHost {
     /// The first route whose conditions all hold, with its position.
     #[must_use]
     pub fn find(&self, request: &RequestView<'_>) -> Option<(usize, &Route)> {
+        let Some(index) = &self.index else {
+            return self.routes.iter().enumerate().find(|(_, route)| {
+                route.matcher.path.matches(request.path) && route.matcher.matches_beside_path(request)
+            });
+        };
         let beside_path = |ordinal: u32| self.routes[ordinal as usize].matcher.matches_beside_path(request);
-        let ordinal = self.index.first(request.path, beside_path)? as usize;
+        let ordinal = index.first(request.path, beside_path)? as usize;
         Some((ordinal, &self.routes[ordinal]))
     }
 }
@@ -327,8 +340,9 @@ mod tests {
             text.prop_map(|text| PathMatch::ExactIgnoreCase(text.to_ascii_lowercase().into())),
             text.prop_map(|text| PathMatch::Prefix(text.into())),
             text.prop_map(|text| PathMatch::PrefixIgnoreCase(text.to_ascii_lowercase().into())),
-            "/[ab.]{0,3}"
-                .prop_map(|text| PathMatch::Regex(Regex::new(&format!("^(?:{text})$")).expect("pattern"))),
+            "/[ab.]{0,3}".prop_map(|text| PathMatch::Regex(Box::new(
+                Regex::new(&format!("^(?:{text})$")).expect("pattern")
+            ))),
         ]
     }
 
@@ -337,7 +351,7 @@ mod tests {
         let query = proptest::option::of(prop_oneof![Just("1"), Just("2")]);
         (path_match(), method, query).prop_map(|(path, method, query)| RouteMatcher {
             path,
-            method: method.map(|method| StringMatch::Exact(method.into())),
+            method: method.map(|method| Box::new(StringMatch::Exact(method.into()))),
             query: query
                 .map(|value| NamedMatch { name: "q".into(), value: StringMatch::Exact(value.into()) })
                 .into_iter()

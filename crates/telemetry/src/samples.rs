@@ -31,7 +31,7 @@ pub(crate) fn cluster() -> Arc<Cluster> {
         tls: None,
         balancer: Balancer::LeastRequest,
         endpoints: Arc::new(Endpoints::default()),
-        pool: PoolLimits::default(),
+        pool: Arc::new(PoolLimits::default()),
         outlier: None,
         warmup: None,
         transport: portcullis_snapshot::transport::Transport::default(),

@@ -69,7 +69,7 @@ pub struct SharedCluster {
 struct Detection {
     detector: Option<Detector>,
     /// What the detector was last told, to tell it only news.
-    told: Option<(OutlierDetection, Arc<Endpoints>)>,
+    told: Option<(Arc<OutlierDetection>, Arc<Endpoints>)>,
     /// When workers were last shown a change of who is ejected.
     shown: Option<Instant>,
     /// Whether one is held back.
@@ -117,12 +117,13 @@ impl SharedCluster {
             self.next_sweep.store(u64::MAX, Ordering::Relaxed);
             return;
         };
-        let known =
-            |(old, members): &(OutlierDetection, _)| old == rules && Arc::ptr_eq(members, &cluster.endpoints);
+        let known = |(old, members): &(Arc<OutlierDetection>, _)| {
+            old == rules && Arc::ptr_eq(members, &cluster.endpoints)
+        };
         if told.as_ref().is_some_and(known) {
             return;
         }
-        *told = Some((rules.clone(), Arc::clone(&cluster.endpoints)));
+        *told = Some((Arc::clone(rules), Arc::clone(&cluster.endpoints)));
         match detector {
             Some(detector) => detector.update(rules, &cluster.endpoints),
             None => *detector = Some(Detector::new(rules, &cluster.endpoints, now)),

@@ -1,9 +1,9 @@
 //! `EndpointSlice` and the older `Endpoints`: which addresses are behind a Service.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::map::Map;
 
 /// The fields of an EndpointSlice. The Service it belongs to is named by the label `kubernetes.io/service-name`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -30,16 +30,16 @@ pub struct Endpoint {
     #[serde(default)]
     pub conditions: EndpointConditions,
     /// Its host name.
-    pub hostname: Option<String>,
+    pub hostname: Option<Box<str>>,
     /// The object behind it, mostly a Pod.
     pub target_ref: Option<Box<ObjectReference>>,
     /// Deprecated: topology labels.
     #[serde(default)]
-    pub deprecated_topology: BTreeMap<String, String>,
+    pub deprecated_topology: Map<String>,
     /// The node it runs on.
-    pub node_name: Option<String>,
+    pub node_name: Option<Box<str>>,
     /// The zone it is in.
-    pub zone: Option<String>,
+    pub zone: Option<Box<str>>,
     /// Which consumers should use it.
     pub hints: Option<Box<EndpointHints>>,
 }
@@ -80,13 +80,13 @@ pub struct ForName {
 #[serde(rename_all = "camelCase")]
 pub struct EndpointPort {
     /// The name of the Service's port. Absent: the Service's only, unnamed port.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// TCP, UDP or SCTP. Absent: TCP.
-    pub protocol: Option<String>,
+    pub protocol: Option<Box<str>>,
     /// The port number at the endpoints. Absent: all ports.
     pub port: Option<i32>,
     /// What is spoken on the port.
-    pub app_protocol: Option<String>,
+    pub app_protocol: Option<Box<str>>,
 }
 
 /// A reference to another object.
@@ -94,19 +94,19 @@ pub struct EndpointPort {
 #[serde(rename_all = "camelCase")]
 pub struct ObjectReference {
     /// The object's API version.
-    pub api_version: Option<String>,
+    pub api_version: Option<Box<str>>,
     /// The object's kind.
-    pub kind: Option<String>,
+    pub kind: Option<Box<str>>,
     /// The object's namespace.
-    pub namespace: Option<String>,
+    pub namespace: Option<Box<str>>,
     /// The object's name.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// The object's identity.
-    pub uid: Option<String>,
+    pub uid: Option<Box<str>>,
     /// The version of the object that was seen.
-    pub resource_version: Option<String>,
+    pub resource_version: Option<Box<str>>,
     /// A part of the object.
-    pub field_path: Option<String>,
+    pub field_path: Option<Box<str>>,
 }
 
 /// The fields of an Endpoints object.
@@ -140,9 +140,9 @@ pub struct EndpointAddress {
     /// The address.
     pub ip: String,
     /// The host name.
-    pub hostname: Option<String>,
+    pub hostname: Option<Box<str>>,
     /// The node it is on.
-    pub node_name: Option<String>,
+    pub node_name: Option<Box<str>>,
     /// The object behind it, mostly a Pod.
     pub target_ref: Option<Box<ObjectReference>>,
 }

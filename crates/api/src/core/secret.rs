@@ -1,11 +1,11 @@
 //! `Secret`. Nothing here shows a value.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::map::Map;
 use crate::wire::Bytes;
 
 /// The fields of a Secret.
@@ -14,10 +14,10 @@ use crate::wire::Bytes;
 pub struct SecretBody {
     /// Values by key, base64 on the wire.
     #[serde(default)]
-    pub data: BTreeMap<String, Bytes>,
+    pub data: Map<Bytes>,
     /// Values by key as plain text, for writing by hand; a key here wins over the same key in `data`.
     #[serde(default)]
-    pub string_data: BTreeMap<String, SecretText>,
+    pub string_data: Map<SecretText>,
     /// The type, such as `kubernetes.io/tls`. Absent: `Opaque`.
     #[serde(rename = "type")]
     pub kind: Option<String>,

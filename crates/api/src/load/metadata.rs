@@ -1,6 +1,5 @@
 //! `metadata` and the conditions of `status`.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use schemars::JsonSchema;
@@ -13,7 +12,8 @@ use super::path::Path;
 use super::report::{Note, Report};
 use crate::cert_manager::SOLVER;
 use crate::finding::Code;
-use crate::meta::{Condition, DEFAULT_NAMESPACE, Meta, Timestamp};
+use crate::map::Map;
+use crate::meta::{Condition, DEFAULT_NAMESPACE, Identity, Meta, Timestamp};
 use crate::schema::{Shape, shape_of};
 
 /// Kubernetes' ObjectMeta: what is used is typed, the rest only has its place.
@@ -31,8 +31,8 @@ struct ObjectMeta {
     creation_timestamp: Option<String>,
     deletion_timestamp: Option<String>,
     deletion_grace_period_seconds: Option<i64>,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
+    labels: Map<String>,
+    annotations: Map<String>,
     owner_references: Option<Value>,
     finalizers: Option<Value>,
     managed_fields: Option<Value>,
@@ -74,15 +74,15 @@ pub(super) fn read(node: Node, report: &mut Report) -> Option<Meta> {
         });
         return None;
     }
+    let identity =
+        Identity { generation: wire.generation, resource_version: wire.resource_version, uid: wire.uid };
     Some(Meta {
         name: wire.name.unwrap_or_default(),
         namespace: wire.namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
         labels: wire.labels,
         annotations: wire.annotations,
         creation_timestamp: creation_timestamp.flatten(),
-        generation: wire.generation,
-        resource_version: wire.resource_version,
-        uid: wire.uid,
+        identity: (identity != Identity::default()).then(|| Box::new(identity)),
     })
 }
 

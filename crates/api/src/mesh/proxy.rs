@@ -1,12 +1,11 @@
 //! `ProxyConfig`: settings of every proxy of the mesh.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::RemoteService;
+use crate::map::Map;
 use crate::wire::Duration;
 
 /// Settings of every proxy.
@@ -59,10 +58,10 @@ pub struct ProxyConfig {
     pub envoy_metrics_service: Option<RemoteService>,
     /// Environment variables of the proxy.
     #[serde(default)]
-    pub proxy_metadata: BTreeMap<String, String>,
+    pub proxy_metadata: Map<String>,
     /// Feature flags of the proxy.
     #[serde(default)]
-    pub runtime_values: BTreeMap<String, String>,
+    pub runtime_values: Map<String>,
     /// The port of the readiness probe. Absent: 15020.
     pub status_port: Option<i32>,
     /// Labels that may appear in statistics.

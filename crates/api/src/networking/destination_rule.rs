@@ -1,11 +1,10 @@
 //! `DestinationRule`: how traffic to a service is balanced, limited and encrypted.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection};
+use crate::map::Map;
 use crate::schema::constraints;
 use crate::wire::{Duration, PortSelector};
 
@@ -34,7 +33,7 @@ pub struct WorkloadSelector {
     /// Labels a workload must carry, all of them.
     #[schemars(transform = constraints::match_labels)]
     #[serde(default)]
-    pub match_labels: BTreeMap<String, String>,
+    pub match_labels: Map<String>,
 }
 
 /// A named group of a service's endpoints.
@@ -45,7 +44,7 @@ pub struct Subset {
     pub name: String,
     /// Labels an endpoint must carry, all of them.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// The policy of this subset; what it leaves out comes from the rule's policy.
     pub traffic_policy: Option<TrafficPolicy>,
 }

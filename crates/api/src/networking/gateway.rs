@@ -1,10 +1,9 @@
 //! `Gateway`: which ports the proxy opens, for which hosts, with which TLS.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::map::Map;
 use crate::schema::constraints;
 
 /// The spec of a Gateway.
@@ -17,7 +16,7 @@ pub struct GatewaySpec {
     /// Labels a gateway workload must carry, all of them, for this Gateway to apply to it. Absent or empty: every
     /// workload.
     #[serde(default)]
-    pub selector: BTreeMap<String, String>,
+    pub selector: Map<String>,
 }
 
 /// One port of a gateway.

@@ -1,11 +1,10 @@
 //! What an HTTP rule does with a request besides forwarding it.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Destination;
+use crate::map::Map;
 use crate::schema::constraints;
 use crate::wire::{Bytes, Duration, Percent, StringMatch};
 
@@ -163,10 +162,10 @@ pub struct Headers {
 pub struct HeaderOperations {
     /// Headers to overwrite.
     #[serde(default)]
-    pub set: BTreeMap<String, String>,
+    pub set: Map<String>,
     /// Headers to append to what is there.
     #[serde(default)]
-    pub add: BTreeMap<String, String>,
+    pub add: Map<String>,
     /// Headers to remove.
     #[serde(default)]
     pub remove: Vec<String>,

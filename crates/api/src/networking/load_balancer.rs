@@ -1,10 +1,9 @@
 //! How an endpoint is picked.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::map::Map;
 use crate::schema::constraints;
 use crate::wire::Duration;
 
@@ -153,7 +152,7 @@ pub struct LocalityDistribute {
     pub from: Option<String>,
     /// Localities of endpoints with their shares in percent, 100 in all.
     #[serde(default)]
-    pub to: BTreeMap<String, u32>,
+    pub to: Map<u32>,
 }
 
 /// Which region takes over from another.

@@ -1,10 +1,9 @@
 //! `ServiceEntry` and `WorkloadEntry`: services and endpoints that Kubernetes does not know.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::map::Map;
 use crate::schema::constraints;
 
 /// The spec of a ServiceEntry.
@@ -48,7 +47,7 @@ pub struct WorkloadLabels {
     /// Labels a workload must carry, all of them.
     #[schemars(transform = constraints::selector_labels)]
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
 }
 
 /// A port of a ServiceEntry.
@@ -106,11 +105,11 @@ pub struct WorkloadEntrySpec {
     /// Port numbers at this endpoint by the service's port names.
     #[schemars(transform = constraints::endpoint_ports)]
     #[serde(default)]
-    pub ports: BTreeMap<String, u32>,
+    pub ports: Map<u32>,
     /// Labels, for subsets and selectors.
     #[schemars(transform = constraints::endpoint_labels)]
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// The network the endpoint is in.
     #[schemars(transform = constraints::place)]
     pub network: Option<String>,

@@ -1,11 +1,10 @@
 //! `VirtualService`: which requests and connections go where.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::HttpRoute;
+use crate::map::Map;
 use crate::wire::PortSelector;
 
 /// The spec of a VirtualService.
@@ -79,7 +78,7 @@ pub struct TlsMatchAttributes {
     pub port: Option<u32>,
     /// Labels of the workload the rule applies to; at a gateway, its own.
     #[serde(default)]
-    pub source_labels: BTreeMap<String, String>,
+    pub source_labels: Map<String>,
     /// The Gateways this condition is for, in place of the resource's list.
     #[serde(default)]
     pub gateways: Vec<String>,
@@ -112,7 +111,7 @@ pub struct L4MatchAttributes {
     pub source_subnet: Option<String>,
     /// Labels of the workload the rule applies to; at a gateway, its own.
     #[serde(default)]
-    pub source_labels: BTreeMap<String, String>,
+    pub source_labels: Map<String>,
     /// The Gateways this condition is for, in place of the resource's list.
     #[serde(default)]
     pub gateways: Vec<String>,

@@ -1,7 +1,6 @@
 //! HTTP rules (`validateHTTPRoute`).
 
-use std::collections::BTreeMap;
-
+use portcullis_api::Map;
 use portcullis_api::networking::{
     Abort, CorsPolicy, Delay, DirectResponse, HeaderOperations, Headers, HttpFaultInjection,
     HttpMatchRequest, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
@@ -252,7 +251,7 @@ fn of_operations(operations: &HeaderOperations, authority: bool, review: &mut Re
 fn authority_once(rule: &HttpRoute, review: &mut Review<'_, '_>) {
     let rewrite = rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_deref());
     let request = rule.headers.as_ref().and_then(|headers| headers.request.as_ref());
-    let none = BTreeMap::new();
+    let none = Map::default();
     let (set, add) = request.map_or((&none, &none), |request| (&request.set, &request.add));
     let written =
         set.iter().chain(add).filter(|(name, _)| is_authority(name)).map(|(_, value)| value.as_str());

@@ -1,7 +1,9 @@
 //! Names as Istio judges them: labels, hosts, addresses, namespaces (`pkg/config/labels`, `agent/validation.go`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+
+use portcullis_api::Map;
 
 use super::{Review, Verdict, fault, member};
 
@@ -145,7 +147,7 @@ pub(super) fn overlap(one: &str, other: &str) -> bool {
 }
 
 /// Labels as Kubernetes has them (`labels.Instance.Validate`).
-pub(super) fn label_map(field: &str, map: &BTreeMap<String, String>, review: &mut Review<'_, '_>) {
+pub(super) fn label_map(field: &str, map: &Map<String>, review: &mut Review<'_, '_>) {
     for (key, value) in map {
         if !is_label_key(key) {
             review.refuse(

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{Debug, Display};
 
+use portcullis_api::Map;
 use portcullis_api::networking::{
     HttpMatchRequest, L4MatchAttributes, TlsMatchAttributes, VirtualServiceSpec,
 };
@@ -157,12 +158,12 @@ fn overlapping(rules: &[Vec<HttpMatchRequest>], kept: &[(usize, usize)], review:
 
 fn text(matcher: Option<&StringMatch>) -> String {
     let Some(matcher) = matcher else { return String::new() };
-    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let set = |text: &Option<Box<str>>| text.clone().filter(|text| !text.is_empty());
     let exact = set(&matcher.exact).map(|text| format!("exact:{text}"));
     exact.or_else(|| set(&matcher.prefix).map(|text| format!("prefix:{text}"))).unwrap_or_default()
 }
 
-fn texts(map: &BTreeMap<String, StringMatch>) -> Texts<'_> {
+fn texts(map: &Map<StringMatch>) -> Texts<'_> {
     map.iter().map(|(name, matcher)| (name.as_str(), text(Some(matcher)))).collect()
 }
 

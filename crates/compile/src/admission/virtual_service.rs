@@ -1,13 +1,11 @@
 //! VirtualServices (`ValidateVirtualService`), with their TLS and TCP rules.
 
-use std::collections::BTreeMap;
-
-use portcullis_api::VirtualService;
 use portcullis_api::networking::{
     Destination, L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute,
     VirtualServiceSpec,
 };
 use portcullis_api::wire::StringMatch;
+use portcullis_api::{Map, VirtualService};
 
 use super::names::{self, Exporter};
 use super::{Review, http_route, member, port, unreachable};
@@ -208,7 +206,7 @@ fn subnets(list: &[String], review: &mut Review<'_, '_>) {
 /// What every kind of match has: the port, labels of the workload and Gateways it is for.
 pub(super) fn where_from(
     number: Option<u32>,
-    labels: &BTreeMap<String, String>,
+    labels: &Map<String>,
     list: &[String],
     review: &mut Review<'_, '_>,
 ) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_api::{Gateway, Kind};
+use portcullis_api::{Gateway, Kind, Map};
 
 use crate::diagnostic::{Code, Diagnostics, Subject};
 use crate::objects::Objects;
@@ -40,6 +40,6 @@ pub(super) fn report(objects: &Objects, diagnostics: &mut Diagnostics) {
 }
 
 /// Whether a workload that the second selects may be selected by the first, too.
-fn within(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
+fn within(one: &Map<String>, other: &Map<String>) -> bool {
     one.iter().all(|(key, value)| other.get(key) == Some(value))
 }

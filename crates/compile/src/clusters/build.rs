@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_api::mesh::MeshConfig;
 use portcullis_api::networking::{ClientTlsMode, Subset, TrafficPolicy};
 use portcullis_api::{Kind, Meta};
-use portcullis_snapshot::cluster::{Endpoints, Notes};
+use portcullis_snapshot::cluster::{Endpoints, Notes, PoolLimits};
 use portcullis_snapshot::listener::{Tunnel, TunnelMethod};
 use portcullis_snapshot::{Cluster, ClusterId};
 
@@ -31,6 +31,8 @@ pub(super) struct Builder<'a, 'd> {
     rules: DestinationRules<'a>,
     diagnostics: &'d mut Diagnostics,
     made: Made,
+    /// Those of the last cluster.
+    limits: Arc<PoolLimits>,
 }
 
 /// What is made for a host.
@@ -94,6 +96,7 @@ impl<'a, 'd> Builder<'a, 'd> {
             rules: DestinationRules::new(objects, environment, hosts),
             diagnostics,
             made: Made::default(),
+            limits: Arc::default(),
         }
     }
 
@@ -166,8 +169,8 @@ impl<'a, 'd> Builder<'a, 'd> {
             tls,
             balancer: policy.balancer(),
             endpoints: Arc::new(self.endpoints(service, port, &policy, rule, subset)),
-            pool: policy.pool_limits(self.mesh),
-            outlier,
+            pool: self.pool_limits(&policy),
+            outlier: outlier.map(Arc::new),
             warmup: policy.warmup(),
             transport: policy.transport(protocol),
             health_check: checks,
@@ -186,6 +189,15 @@ impl<'a, 'd> Builder<'a, 'd> {
         // A subset without name has the name of the whole, and comes later.
         self.made.clusters.retain(|made| (made.cluster.port, &made.subset) != (port.number, &subset_name));
         self.made.clusters.push(Fresh { cluster, subset: subset_name, routing });
+    }
+
+    /// Most clusters have the limits of the one before them.
+    fn pool_limits(&mut self, policy: &Policy<'_>) -> Arc<PoolLimits> {
+        let limits = policy.pool_limits(self.mesh);
+        if limits != *self.limits {
+            self.limits = Arc::new(limits);
+        }
+        Arc::clone(&self.limits)
     }
 
     fn endpoints(

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use portcullis_api::DestinationRule;
 use portcullis_api::health_check::HEALTH_CHECK;
 use portcullis_api::networking::{Subset, TrafficPolicy, WorkloadSelector};
+use portcullis_api::{DestinationRule, Map};
 
 use crate::environment::Environment;
 use crate::names::qualified;
@@ -120,10 +120,7 @@ impl<'a> DestinationRules<'a> {
 
 /// Of the rules in the gateway's namespace that have one host: one that selects this workload, else the last without
 /// a selector, as Istio walks them.
-fn choose<'r, 'a>(
-    rules: &'r [MergedRule<'a>],
-    labels: &std::collections::BTreeMap<String, String>,
-) -> Option<&'r MergedRule<'a>> {
+fn choose<'r, 'a>(rules: &'r [MergedRule<'a>], labels: &Map<String>) -> Option<&'r MergedRule<'a>> {
     let selects = |rule: &&MergedRule<'_>| {
         rule.selector.is_some_and(|selector| contains(labels, &selector.match_labels))
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use portcullis_api::Map;
 use portcullis_snapshot::cluster::{Address, Endpoint, Endpoints, Layout};
 
 use crate::services::{Discovery, Member, Place, Port};
@@ -14,7 +15,7 @@ const DRAINING: &str = "istio.io/draining";
 /// Members of `port` that carry every label of `labels` and are not draining.
 pub(super) fn selected<'a>(
     port: &'a Port,
-    labels: Option<&'a BTreeMap<String, String>>,
+    labels: Option<&'a Map<String>>,
 ) -> impl Iterator<Item = &'a Member> {
     let drains = |member: &&Member| member.label(DRAINING).is_some_and(|value| !value.is_empty());
     let members = port.members.iter().filter(move |member| !drains(member));

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_api::core::{EndpointAddress, ObjectReference};
-use portcullis_api::{EndpointSlice, Endpoints, Pod, WorkloadEntry};
+use portcullis_api::{EndpointSlice, Endpoints, Map, Pod, WorkloadEntry};
 
 use super::changes::{Change, Changes};
 use crate::clusters::Clusters;
@@ -91,7 +91,7 @@ impl Touched {
     }
 
     /// The ServiceEntries that select workloads with these labels.
-    fn selecting(&mut self, namespace: &str, labels: &BTreeMap<String, String>, objects: &Objects) {
+    fn selecting(&mut self, namespace: &str, labels: &Map<String>, objects: &Objects) {
         for entry in objects.service_entries.values().filter(|entry| entry.meta.namespace == namespace) {
             let selector = entry.spec.workload_selector.as_ref();
             if selector.is_some_and(|selector| contains(labels, &selector.labels)) {

@@ -21,7 +21,7 @@ pub(super) fn reason(matcher: &RouteMatcher, traffic: Traffic) -> Option<(String
 }
 
 fn method(matcher: &RouteMatcher) -> Option<(String, String)> {
-    let Some(StringMatch::Exact(text)) = &matcher.method else { return None };
+    let Some(StringMatch::Exact(text)) = matcher.method.as_deref() else { return None };
     let valid = Method::from_bytes(text.as_bytes()).is_ok();
     (!valid).then(|| ("method".to_owned(), format!("{text:?} is no method that HTTP allows")))
 }

@@ -118,7 +118,7 @@ impl Earlier {
 pub(super) fn covers(wide: &RouteMatcher, narrow: &RouteMatcher) -> bool {
     // Written out, so that a new kind of condition cannot be forgotten here.
     let RouteMatcher { path, method, scheme, authority, headers, without, query } = wide;
-    let text = |wide: &Option<StringMatch>, narrow: &Option<StringMatch>| match (wide, narrow) {
+    let text = |wide: &Option<Box<StringMatch>>, narrow: &Option<Box<StringMatch>>| match (wide, narrow) {
         (None, _) => true,
         (Some(wide), Some(narrow)) => implies(narrow, wide),
         (Some(_), None) => false,

@@ -1,7 +1,6 @@
 //! One rule of a delegate, narrowed by the rule of the root that leads to it.
 
-use std::collections::BTreeMap;
-
+use portcullis_api::Map;
 use portcullis_api::networking::{HttpMatchRequest, HttpRoute};
 use portcullis_api::wire::StringMatch;
 
@@ -66,7 +65,7 @@ fn matches(root: &[HttpMatchRequest], delegate: &[HttpMatchRequest]) -> Option<V
 
 fn merge(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> HttpMatchRequest {
     HttpMatchRequest {
-        name: joined(root.name.as_deref(), leaf.name.as_deref()),
+        name: joined(root.name.as_deref(), leaf.name.as_deref()).map(Into::into),
         uri: either(&leaf.uri, &root.uri),
         scheme: either(&leaf.scheme, &root.scheme),
         method: either(&leaf.method, &root.method),
@@ -87,7 +86,7 @@ fn either<T: Clone>(leaf: &Option<T>, root: &Option<T>) -> Option<T> {
     leaf.clone().or_else(|| root.clone())
 }
 
-fn both<T: Clone>(root: &BTreeMap<String, T>, leaf: &BTreeMap<String, T>) -> BTreeMap<String, T> {
+fn both<T: Clone>(root: &Map<T>, leaf: &Map<T>) -> Map<T> {
     let mut all = root.clone();
     all.extend(leaf.iter().map(|(name, value)| (name.clone(), value.clone())));
     all
@@ -119,7 +118,7 @@ fn source_conflict(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> bool {
         .iter()
         .any(|(name, value)| root.source_labels.get(name).is_some_and(|own| own != value));
     // A delegate has to repeat the namespace of its root (Istio's `hasConflict`).
-    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let filled = |text: &Option<Box<str>>| text.clone().filter(|text| !text.is_empty());
     let namespace = filled(&root.source_namespace);
     let namespaces = namespace.is_some() && namespace != filled(&leaf.source_namespace);
     let gateways = !root.gateways.is_empty()
@@ -128,14 +127,14 @@ fn source_conflict(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> bool {
     labels || namespaces || gateways
 }
 
-fn map_conflict(root: &BTreeMap<String, StringMatch>, leaf: &BTreeMap<String, StringMatch>) -> bool {
+fn map_conflict(root: &Map<StringMatch>, leaf: &Map<StringMatch>) -> bool {
     leaf.iter().any(|(name, value)| text_conflict(root.get(name), Some(value)))
 }
 
 /// Whether the leaf asks for something the root does not let through, as far as Istio can tell.
 fn text_conflict(root: Option<&StringMatch>, leaf: Option<&StringMatch>) -> bool {
     let (Some(root), Some(leaf)) = (root, leaf) else { return false };
-    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let filled = |text: &Option<Box<str>>| text.clone().filter(|text| !text.is_empty());
     if filled(&root.regex).is_some() || filled(&leaf.regex).is_some() {
         return true;
     }
@@ -144,7 +143,7 @@ fn text_conflict(root: Option<&StringMatch>, leaf: Option<&StringMatch>) -> bool
         return leaf_prefix.is_some() || leaf_exact.as_ref() != Some(&exact);
     }
     match (filled(&root.prefix), leaf_prefix.or(leaf_exact)) {
-        (Some(prefix), Some(leaf)) => !leaf.starts_with(&prefix),
+        (Some(prefix), Some(leaf)) => !leaf.starts_with(&*prefix),
         _ => true,
     }
 }
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
 
     fn uri(kind: &str, text: &str) -> HttpMatchRequest {
-        let text = Some(text.to_owned());
+        let text = Some(text.into());
         let uri = match kind {
             "exact" => StringMatch { exact: text, ..StringMatch::default() },
             "prefix" => StringMatch { prefix: text, ..StringMatch::default() },

@@ -51,7 +51,7 @@ impl Outcome {
                     None => PathRewrite::Full(uri.clone()),
                 };
                 let mut forward = forward.clone();
-                forward.path = Some(rewrite);
+                forward.path = Some(Box::new(rewrite));
                 Action::Forward(forward)
             }
         })

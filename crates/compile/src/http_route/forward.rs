@@ -1,9 +1,12 @@
 //! `route`: destinations, and what is done on the way to them.
 
+use std::sync::{Arc, LazyLock};
+
 use portcullis_api::networking::{self as api, HttpRetry, HttpRoute, HttpRouteDestination};
 use portcullis_snapshot::action::{
     Destination, Destinations, Forward, Mirror, PathRewrite, Percentage, Target,
 };
+use portcullis_snapshot::retry::RetryPolicy;
 
 use super::action::{Outcome, filled};
 use super::{Scope, fault, headers, retry};
@@ -34,14 +37,20 @@ pub(super) fn forward(
     let authority = http.rewrite.as_ref().and_then(|rewrite| filled(rewrite.authority.as_deref()));
     let forward = Forward {
         destinations,
-        path,
+        path: path.map(Box::new),
         authority: authority.map(|authority| authority.to_owned().into()),
         timeout,
-        retry,
-        mirrors,
-        hash,
+        retry: shared(retry),
+        mirrors: mirrors.into(),
+        hash: hash.into(),
     };
     Some(Outcome::Forward(Box::new(forward), splice))
+}
+
+/// Istio's own policy, which most routes have, once for all of them.
+fn shared(policy: RetryPolicy) -> Arc<RetryPolicy> {
+    static DEFAULT: LazyLock<Arc<RetryPolicy>> = LazyLock::new(|| Arc::new(RetryPolicy::istio_default()));
+    if policy == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(policy) }
 }
 
 fn destinations(

@@ -1,11 +1,10 @@
 //! Header operations.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use http::HeaderName;
+use portcullis_api::Map;
 use portcullis_api::networking::{HeaderOperations, Headers};
-use portcullis_snapshot::action::HeaderOps;
+use portcullis_snapshot::action::{HeaderOperations as Operations, HeaderOps};
 use portcullis_snapshot::template::{Template, TemplateError};
 
 use crate::diagnostic::{Code, Reporter};
@@ -24,12 +23,12 @@ pub(super) fn operations(
         // Istio hands it on as it is: no operators here.
         Some(Template::Literal(Bytes::copy_from_slice(authority.as_bytes())))
     });
-    Some((request, response))
+    Some((request.into(), response.into()))
 }
 
-fn one_way(operations: Option<&HeaderOperations>, reporter: &mut Reporter<'_, '_>) -> Option<HeaderOps> {
-    let Some(operations) = operations else { return Some(HeaderOps::default()) };
-    Some(HeaderOps {
+fn one_way(operations: Option<&HeaderOperations>, reporter: &mut Reporter<'_, '_>) -> Option<Operations> {
+    let Some(operations) = operations else { return Some(Operations::default()) };
+    Some(Operations {
         remove: removed(&operations.remove, reporter)?,
         set: written(&operations.set, "set", reporter)?,
         add: written(&operations.add, "add", reporter)?,
@@ -37,7 +36,7 @@ fn one_way(operations: Option<&HeaderOperations>, reporter: &mut Reporter<'_, '_
     })
 }
 
-fn authority(map: &BTreeMap<String, String>) -> Option<&str> {
+fn authority(map: &Map<String>) -> Option<&str> {
     let found = map
         .iter()
         .filter(|(name, _)| name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host"));
@@ -59,7 +58,7 @@ fn removed(names: &[String], reporter: &mut Reporter<'_, '_>) -> Option<Vec<Box<
 }
 
 fn written(
-    map: &BTreeMap<String, String>,
+    map: &Map<String>,
     operation: &str,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Vec<(Bytes, Template)>> {

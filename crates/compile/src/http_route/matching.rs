@@ -1,9 +1,7 @@
 //! Match entries: whether they apply at this gateway, and their conditions.
 
-use std::collections::BTreeMap;
-
 use portcullis_api::networking::HttpMatchRequest;
-use portcullis_api::wire;
+use portcullis_api::{Map, wire};
 use portcullis_snapshot::matcher::{NamedMatch, PathMatch, RouteMatcher, StringMatch, Without};
 use portcullis_snapshot::route::WhyLeftOut;
 
@@ -59,7 +57,7 @@ pub(super) fn matcher(entry: &HttpMatchRequest, reporter: &mut Reporter<'_, '_>)
         None => Some(None),
         // Every request has a method, a scheme and an authority, but an entry that asks for one is no
         // catch-all any more.
-        Some(value) => Some(Some(string_match(value, &mut reporter.at(field))?)),
+        Some(value) => Some(Some(Box::new(string_match(value, &mut reporter.at(field))?))),
     };
     let method = text(&entry.method, "method")?;
     let scheme = text(&entry.scheme, "scheme")?;
@@ -69,9 +67,9 @@ pub(super) fn matcher(entry: &HttpMatchRequest, reporter: &mut Reporter<'_, '_>)
         method,
         scheme,
         authority,
-        headers: headers(&entry.headers, reporter)?,
-        without: without(&entry.without_headers, reporter)?,
-        query: named(&entry.query_params, "queryParams", reporter)?,
+        headers: headers(&entry.headers, reporter)?.into(),
+        without: without(&entry.without_headers, reporter)?.into(),
+        query: named(&entry.query_params, "queryParams", reporter)?.into(),
     })
 }
 
@@ -82,18 +80,15 @@ fn path(entry: &HttpMatchRequest, reporter: &mut Reporter<'_, '_>) -> Option<Pat
     let ignore_case = entry.ignore_uri_case == Some(true);
     Some(match (&uri.exact, &uri.prefix, &uri.regex) {
         (Some(text), _, _) if ignore_case => PathMatch::ExactIgnoreCase(text.to_ascii_lowercase().into()),
-        (Some(text), _, _) => PathMatch::Exact(text.as_str().into()),
+        (Some(text), _, _) => PathMatch::Exact(text.clone()),
         (_, Some(text), _) if ignore_case => PathMatch::PrefixIgnoreCase(text.to_ascii_lowercase().into()),
-        (_, Some(text), _) => PathMatch::Prefix(text.as_str().into()),
-        (_, _, Some(pattern)) => PathMatch::Regex(regex(pattern, reporter)?),
+        (_, Some(text), _) => PathMatch::Prefix(text.clone()),
+        (_, _, Some(pattern)) => PathMatch::Regex(Box::new(regex(pattern, reporter)?)),
         (None, None, None) => PathMatch::Any,
     })
 }
 
-fn headers(
-    map: &BTreeMap<String, wire::StringMatch>,
-    reporter: &mut Reporter<'_, '_>,
-) -> Option<Vec<NamedMatch>> {
+fn headers(map: &Map<wire::StringMatch>, reporter: &mut Reporter<'_, '_>) -> Option<Vec<NamedMatch>> {
     if let Some(name) = map.keys().find(|name| name.starts_with(CLAIMS)) {
         reporter.report(
             Code::FieldNotHonoured,
@@ -106,10 +101,7 @@ fn headers(
     named_lower_case(map, "headers", reporter)
 }
 
-fn without(
-    map: &BTreeMap<String, wire::StringMatch>,
-    reporter: &mut Reporter<'_, '_>,
-) -> Option<Vec<Without>> {
+fn without(map: &Map<wire::StringMatch>, reporter: &mut Reporter<'_, '_>) -> Option<Vec<Without>> {
     let mut all = Vec::new();
     for (name, value) in map {
         let mut reporter = reporter.at(format_args!("withoutHeaders[{name:?}]"));
@@ -130,7 +122,7 @@ fn without(
 }
 
 fn named_lower_case(
-    map: &BTreeMap<String, wire::StringMatch>,
+    map: &Map<wire::StringMatch>,
     field: &str,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Vec<NamedMatch>> {
@@ -142,7 +134,7 @@ fn named_lower_case(
 }
 
 fn named(
-    map: &BTreeMap<String, wire::StringMatch>,
+    map: &Map<wire::StringMatch>,
     field: &str,
     reporter: &mut Reporter<'_, '_>,
 ) -> Option<Vec<NamedMatch>> {
@@ -160,12 +152,12 @@ pub(super) fn string_match(
 ) -> Option<StringMatch> {
     at_most_one(value, reporter)?;
     Some(match (&value.exact, &value.prefix, &value.regex) {
-        (Some(text), _, _) => StringMatch::Exact(text.as_str().into()),
+        (Some(text), _, _) => StringMatch::Exact(text.clone()),
         (_, Some(text), _) if text.is_empty() => {
             return reporter.refuse("prefix", "is empty", "remove it, or use {}");
         }
-        (_, Some(text), _) => StringMatch::Prefix(text.as_str().into()),
-        (_, _, Some(pattern)) if pattern == "*" => StringMatch::Present,
+        (_, Some(text), _) => StringMatch::Prefix(text.clone()),
+        (_, _, Some(pattern)) if &**pattern == "*" => StringMatch::Present,
         (_, _, Some(pattern)) => StringMatch::Regex(regex(pattern, reporter)?),
         (None, None, None) => StringMatch::Present,
     })

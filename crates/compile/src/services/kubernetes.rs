@@ -204,7 +204,7 @@ impl Registry<'_, '_, '_> {
         if known.node.is_empty()
             && let Some(node) = &endpoint.node_name
         {
-            known.node = node.as_str().into();
+            known.node = (**node).into();
         }
         let here = self.gateway.locality();
         if known.locality.is_empty()

@@ -1,12 +1,12 @@
 //! Pods and WorkloadEntries: labels for subsets and selectors, facts for metrics.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use portcullis_api::networking::WorkloadEntrySpec;
-use portcullis_api::{Pod, WorkloadEntry};
+use portcullis_api::{Map, Pod, WorkloadEntry};
 use portcullis_snapshot::cluster::Workload;
 
 use crate::locality::{self, CLUSTER};
@@ -18,7 +18,7 @@ use crate::settings;
 pub(crate) enum Labels {
     None,
     Pod(Arc<Pod>),
-    Own(Arc<BTreeMap<String, String>>),
+    Own(Arc<Map<String>>),
 }
 
 impl Labels {
@@ -34,7 +34,7 @@ impl Labels {
 }
 
 /// Whether `own` has every label of `wanted`.
-pub(crate) fn contains(own: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+pub(crate) fn contains(own: &Map<String>, wanted: &Map<String>) -> bool {
     wanted.iter().all(|(key, value)| own.get(key) == Some(value))
 }
 
@@ -67,7 +67,7 @@ impl Known {
 
     /// A workload given by its labels.
     pub(crate) fn labelled(
-        labels: BTreeMap<String, String>,
+        labels: Map<String>,
         name: Option<&str>,
         namespace: &str,
         locality: Option<&str>,
@@ -158,7 +158,7 @@ impl<'a> Workloads<'a> {
     pub(crate) fn pods_with<'s>(
         &'s self,
         namespace: &'s str,
-        labels: &'s BTreeMap<String, String>,
+        labels: &'s Map<String>,
     ) -> impl Iterator<Item = (IpAddr, Known)> {
         let pods = self.objects.pods.in_namespace(namespace);
         pods.filter(|(_, pod)| contains(&pod.meta.labels, labels) && is_alive(pod) && is_ready(pod))
@@ -171,7 +171,7 @@ impl<'a> Workloads<'a> {
     pub(crate) fn entries_with<'s>(
         &'s self,
         namespace: &'s str,
-        labels: &'s BTreeMap<String, String>,
+        labels: &'s Map<String>,
     ) -> impl Iterator<Item = (&'s WorkloadEntry, Known)> {
         let entries = self.objects.workload_entries.in_namespace(namespace);
         entries.filter_map(move |((_, name), entry)| {
@@ -219,7 +219,7 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 /// Facts as Istio derives them from labels (telemetry reference §1.2).
-fn facts(labels: &BTreeMap<String, String>, name: Option<&str>, namespace: &str) -> Workload {
+fn facts(labels: &Map<String>, name: Option<&str>, namespace: &str) -> Workload {
     let label = |keys: &[&str]| keys.iter().find_map(|key| labels.get(*key)).map(String::as_str);
     let name = label(&["service.istio.io/workload-name"]).or(name).unwrap_or("unknown");
     let canonical = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
@@ -264,7 +264,7 @@ mod tests {
 
     use super::*;
 
-    fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+    fn labels(labels: &[(&str, &str)]) -> Map<String> {
         labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
@@ -291,7 +291,7 @@ mod tests {
             (&*all.name, &*all.canonical_service, &*all.canonical_revision),
             ("web-main", "web", "v2")
         );
-        let none = facts(&BTreeMap::new(), None, "shop");
+        let none = facts(&Map::default(), None, "shop");
         assert_eq!(
             (&*none.app, &*none.canonical_service, &*none.canonical_revision),
             ("unknown", "unknown", "latest")

@@ -171,7 +171,7 @@ mod tests {
             tls: None,
             balancer: Balancer::LeastRequest,
             endpoints: Arc::default(),
-            pool: PoolLimits::default(),
+            pool: Arc::new(PoolLimits::default()),
             outlier: None,
             warmup: None,
             transport: portcullis_snapshot::transport::Transport::default(),

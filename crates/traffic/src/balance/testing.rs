@@ -67,7 +67,7 @@ pub(crate) fn cluster(balancer: Balancer, endpoints: Vec<Arc<Endpoint>>) -> Clus
         tls: None,
         balancer,
         endpoints: Arc::new(Endpoints::alike(endpoints)),
-        pool: PoolLimits::default(),
+        pool: Arc::new(PoolLimits::default()),
         outlier: None,
         warmup: None,
         transport: portcullis_snapshot::transport::Transport::default(),

@@ -87,7 +87,7 @@ fn rules() -> OutlierDetection {
 }
 
 fn detecting(balancer: Balancer, endpoints: Vec<Arc<Endpoint>>, rules: OutlierDetection) -> Cluster {
-    Cluster { outlier: Some(rules), ..cluster(balancer, endpoints) }
+    Cluster { outlier: Some(Arc::new(rules)), ..cluster(balancer, endpoints) }
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn detection_switched_off_brings_all_back() {
         let bare = cluster(Balancer::RoundRobin, Vec::new());
         Arc::new(Cluster { outlier, endpoints: Arc::clone(&members), ..bare })
     };
-    let mut worker = Worker::beside(&with(Some(rules())), &Registry::default(), Instant::now());
+    let mut worker = Worker::beside(&with(Some(Arc::new(rules()))), &Registry::default(), Instant::now());
     worker.fail(1, 3);
     assert_eq!(worker.picks(10).len(), 1);
     worker.state.update(&with(None), worker.now);

@@ -19,7 +19,7 @@ fn path(text: &str) -> PathMatch {
         "EXACT" => PathMatch::ExactIgnoreCase(text.into()),
         "prefix" => PathMatch::Prefix(text.into()),
         "PREFIX" => PathMatch::PrefixIgnoreCase(text.into()),
-        _ => PathMatch::Regex(regex(text)),
+        _ => PathMatch::Regex(Box::new(regex(text))),
     }
 }
 
@@ -80,7 +80,7 @@ fn path_match() -> impl Strategy<Value = PathMatch> {
         text.prop_map(|text| PathMatch::ExactIgnoreCase(text.to_ascii_lowercase().into())),
         text.prop_map(|text| PathMatch::Prefix(text.into())),
         text.prop_map(|text| PathMatch::PrefixIgnoreCase(text.to_ascii_lowercase().into())),
-        patterns.prop_map(|text| PathMatch::Regex(regex(text))),
+        patterns.prop_map(|text| PathMatch::Regex(Box::new(regex(text)))),
     ]
 }
 
@@ -101,10 +101,10 @@ fn matcher() -> impl Strategy<Value = RouteMatcher> {
     )
         .prop_map(|(path, method, headers, without, query)| RouteMatcher {
             path,
-            method: method.map(|method| StringMatch::Exact(method.into())),
-            headers,
-            without,
-            query,
+            method: method.map(|method| Box::new(StringMatch::Exact(method.into()))),
+            headers: headers.into(),
+            without: without.into(),
+            query: query.into(),
             ..RouteMatcher::default()
         })
 }

@@ -166,7 +166,7 @@ fn an_ejected_priority_is_left_and_come_back_to() {
         let mut all = members(1, 2, 2, 0);
         all.extend(members(11, 2, 2, 1));
         let grouped = grouped(balancer, &[(0, 2), (1, 2)], false, &all);
-        let mut worker = Worker::new(Cluster { outlier: Some(rules(0)), ..grouped });
+        let mut worker = Worker::new(Cluster { outlier: Some(Arc::new(rules(0))), ..grouped });
         assert_eq!(worker.percent(1..3, 100), 100);
         for number in 0..2 {
             let endpoint = Rc::clone(&worker.state.endpoints()[number]);
@@ -186,7 +186,7 @@ fn in_total_panic_members_decide() {
     let mut all: Vec<Member> = members(1, 10, 10, 0);
     all.extend(members(101, 30, 30, 1));
     let grouped = grouped(Balancer::RoundRobin, &[(0, 1), (1, 1)], false, &all);
-    let mut worker = Worker::new(Cluster { outlier: Some(rules(50)), ..grouped });
+    let mut worker = Worker::new(Cluster { outlier: Some(Arc::new(rules(50))), ..grouped });
     let endpoints = worker.state.endpoints();
     for (at, endpoint) in endpoints.iter().enumerate() {
         if at != 0 && at != 10 {

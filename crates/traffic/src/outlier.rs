@@ -115,21 +115,21 @@ impl Detector {
         true
     }
 
-    /// Does the sweeps that are due by `now`, and tells whether an endpoint came back.
+    /// Does the sweeps that are due by `now`, and tells when an endpoint first came back by them.
     ///
     /// A sweep acts at the time it was due, so it makes no difference how late this is called.
-    pub fn sweep(&mut self, now: Instant) -> bool {
-        let mut returned = false;
+    pub fn sweep(&mut self, now: Instant) -> Option<Instant> {
+        let mut returned = None;
         let mut sweeps = 0;
         while now >= self.next_sweep() && sweeps < MAX_SWEEPS {
             self.last_sweep = self.next_sweep();
-            returned |= self.sweep_once();
+            returned = returned.or(self.sweep_once());
             sweeps += 1;
         }
         if now >= self.next_sweep() {
             // So long without a request that the sweeps left out could only count ejections down.
             self.last_sweep = now;
-            returned |= self.sweep_once();
+            returned = returned.or(self.sweep_once());
         }
         returned
     }
@@ -149,7 +149,8 @@ impl Detector {
         addresses
     }
 
-    fn sweep_once(&mut self) -> bool {
+    /// The time of the sweep, if an endpoint came back by it.
+    fn sweep_once(&mut self) -> Option<Instant> {
         let (now, rules) = (self.last_sweep, &self.rules);
         let mut returned = false;
         for member in self.members.values_mut() {
@@ -170,7 +171,7 @@ impl Detector {
                 State::Back(_) | State::Fresh => {}
             }
         }
-        returned
+        returned.then_some(now)
     }
 }
 

@@ -72,15 +72,16 @@ struct Detection {
     told: Option<(Arc<OutlierDetection>, Arc<Endpoints>)>,
     /// When workers were last shown a change of who is ejected.
     shown: Option<Instant>,
-    /// Whether one is held back.
-    held_back: bool,
+    /// Since when one is held back.
+    held_back: Option<Instant>,
     /// With a warm-up: since when each member is there and healthy.
     arrivals: FastMap<Address, Instant>,
 }
 
-/// Workers are shown changes of who is ejected at once, but at most one in this time: Envoy merges changes of
-/// health (`update_merge_window`). So when several endpoints begin to fail together, the first one is left
-/// at once and the others stay in use until the window ends, together or not.
+/// Workers are shown changes of who is ejected at once, but one that follows another within this time only after as long
+/// again: Envoy merges changes of health (`update_merge_window`). So when several endpoints begin to fail together, the
+/// first one is left at once and the others stay in use for a window, and an ejection shorter than one lasts that much
+/// longer, as recorded. What comes behind the window is shown at once, with all that was held back.
 const MERGE_WINDOW: Duration = Duration::from_secs(1);
 
 impl SharedCluster {
@@ -113,7 +114,7 @@ impl SharedCluster {
             if detector.take().is_some() {
                 self.verdicts.fetch_add(1, Ordering::Release);
             }
-            (detection.told, detection.held_back) = (None, false);
+            (detection.told, detection.held_back) = (None, None);
             self.next_sweep.store(u64::MAX, Ordering::Relaxed);
             return;
         };
@@ -129,7 +130,7 @@ impl SharedCluster {
             None => *detector = Some(Detector::new(rules, &cluster.endpoints, now)),
         }
         // Another list of members is seen as it is, whatever was held back.
-        detection.held_back = false;
+        detection.held_back = None;
         self.note_sweep(&detection);
         self.verdicts.fetch_add(1, Ordering::Release);
     }
@@ -213,24 +214,31 @@ impl SharedCluster {
             return;
         }
         let mut detection = lock(&self.detection);
-        if detection.detector.as_mut().is_some_and(|detector| detector.sweep(now)) || detection.held_back {
-            self.show(&mut detection, now);
+        if let Some(at) = detection.detector.as_mut().and_then(|detector| detector.sweep(now)) {
+            self.show(&mut detection, at);
+        }
+        // Held back until then, if not shown meanwhile.
+        if let Some(due) = detection.held_back.map(|since| since + MERGE_WINDOW).filter(|due| *due <= now) {
+            self.show(&mut detection, due);
         }
         self.note_sweep(&detection);
     }
 
-    /// Shows workers a change of who is ejected, or holds it back until the window ends.
-    fn show(&self, detection: &mut Detection, now: Instant) {
-        detection.held_back = detection.shown.is_some_and(|shown| now < shown + MERGE_WINDOW);
-        if !detection.held_back {
-            detection.shown = Some(now);
+    /// Shows workers a change of who is ejected that came `at` some time, or holds it back.
+    fn show(&self, detection: &mut Detection, at: Instant) {
+        let until = detection.shown.map(|shown| shown + MERGE_WINDOW);
+        let due = detection.held_back.map(|since| since + MERGE_WINDOW);
+        if until.is_some_and(|until| at < until) && due.is_none_or(|due| at < due) {
+            detection.held_back.get_or_insert(at);
+        } else {
+            (detection.shown, detection.held_back) = (Some(at), None);
             self.verdicts.fetch_add(1, Ordering::Release);
         }
     }
 
     fn note_sweep(&self, detection: &Detection) {
         let sweep = detection.detector.as_ref().map(Detector::next_sweep);
-        let due = detection.shown.filter(|_| detection.held_back).map(|shown| shown + MERGE_WINDOW);
+        let due = detection.held_back.map(|since| since + MERGE_WINDOW);
         let next = sweep.into_iter().chain(due).map(|next| nanos(next, self.born)).min();
         self.next_sweep.store(next.unwrap_or(u64::MAX), Ordering::Relaxed);
     }

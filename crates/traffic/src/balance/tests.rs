@@ -393,13 +393,14 @@ fn ejections_that_come_together_are_shown_together() {
         let start = worker.now;
         for number in 1..=3 {
             worker.fail(number, 3);
-            // The first one is left at once, the others serve until the window ends.
+            // The first one is left at once, the others serve for a window from when the second one failed.
             assert_eq!(worker.picks(100).len(), 2, "{balancer:?}");
             worker.now += Duration::from_millis(300);
         }
-        worker.now = start + MERGED - Duration::from_millis(1);
+        let second = start + Duration::from_millis(300);
+        worker.now = second + MERGED - Duration::from_millis(1);
         assert_eq!(worker.picks(100).len(), 2, "{balancer:?}");
-        worker.now = start + MERGED;
+        worker.now = second + MERGED;
         assert_eq!(worker.pick().err(), Some(NoEndpoint::Unhealthy), "{balancer:?}");
         worker.now = start + Duration::from_secs(40);
         assert_eq!(worker.picks(100).len(), 3, "{balancer:?}");
@@ -416,7 +417,8 @@ fn a_return_is_held_back_like_an_ejection() {
     let mut worker = Worker::new(detecting(Balancer::RoundRobin, equal(2), quick));
     let start = worker.now;
     worker.fail(1, 3);
-    for (after, used) in [(0, 1), (500, 1), (999, 1), (1_000, 2)] {
+    // It comes back after 200 ms, whenever that is noticed, and is shown a window later.
+    for (after, used) in [(0, 1), (500, 1), (1_199, 1), (1_200, 2)] {
         worker.now = start + Duration::from_millis(after);
         assert_eq!(worker.picks(10).len(), used, "{after} ms");
     }

@@ -42,6 +42,13 @@ fn told(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<String> 
     arrival.message.header("x-forwarded-for").map(str::to_owned)
 }
 
+/// Version 2 with the addresses of IPv6: 2001:db8::7 at 4660 to 2001:db8::1 at 443.
+fn binary6() -> Vec<u8> {
+    let address = |last: u8| [&[0x20, 1, 0x0d, 0xb8][..], &[0; 11], &[last]].concat();
+    let start = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, 0x21, 0, 36]].concat();
+    [start, address(7), address(1), vec![0x12, 0x34, 1, 187]].concat()
+}
+
 const MESH: &str = "
 ---
 kind: MeshConfig
@@ -74,6 +81,36 @@ fn the_mesh_configuration_requires_a_header() {
     gateway.await_samples("each refusal is counted", |samples| {
         samples.sum("portcullis_drops_total", &[("reason", "proxy_header_refused")]) == 4.0
     });
+}
+
+/// A client of IPv6 is told on as it was told: in a header field, in the log, and in a header of either version.
+#[test]
+fn clients_of_ipv6_are_told_on() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let gateway = start(&upstream, &[], MESH);
+    assert_eq!(told(&gateway, &upstream, &binary6()).as_deref(), Some("2001:db8::7"));
+    let line = gateway.log_of("/");
+    assert_eq!(line["downstream_remote_address"], "[2001:db8::7]:4660");
+    assert_eq!(line["downstream_local_address"], "[2001:db8::1]:443");
+    for (version, header) in
+        [("V1", b"PROXY TCP6 2001:db8::7 2001:db8::1 4660 443\r\n".to_vec()), ("V2", binary6())]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let policy = format!(
+            "\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: app, namespace: \
+             default}}\nspec: {{host: app, trafficPolicy: {{proxyProtocol: {{version: {version}}}}}}}{MESH}"
+        );
+        let gateway = Setup::new(site(listener.local_addr().unwrap(), "") + &policy, &[80]).start();
+        let mut client = Raw::connect(gateway.address(80));
+        client.send([&binary6()[..], GET.as_bytes()].concat());
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut first = vec![0; header.len()];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(first, header, "{version}");
+        Raw::on(stream).send(ok("fine"));
+        assert_eq!(client.answer().status, 200, "{version}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use portcullis_api::cert_manager::{CertificateSpec, asked};
 use portcullis_api::networking::{Server, ServerTlsMode};
 use portcullis_api::{Gateway, Kind, ObjectRef};
 
+use crate::credentials::credential_names;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Subject};
 use crate::environment::Environment;
 use crate::gateway::{oldest_first, selects};
@@ -178,10 +179,7 @@ fn credentials(server: &Server) -> Vec<(String, &str)> {
     if !ends_tls {
         return Vec::new();
     }
-    let single = tls.credential_name.iter().map(|name| ("credentialName".to_owned(), name.as_str()));
-    let several = tls.credential_names.iter().enumerate();
-    let several = several.map(|(at, name)| (format!("credentialNames[{at}]"), name.as_str()));
-    single.chain(several).filter(|(_, name)| !name.is_empty()).collect()
+    credential_names(tls)
 }
 
 /// The hosts that a certificate can name, without the namespaces before them.

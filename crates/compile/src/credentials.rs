@@ -25,6 +25,7 @@ use self::cache::{Digest, Fingerprint};
 use self::client_auth::ClientAuth;
 use self::resumption::{ScopedSessions, ScopedTickets};
 use self::secret::Secrets;
+pub(crate) use self::sources::credential_names;
 use self::sources::{NamedPair, Sources, report_unused};
 use self::versions::Offer;
 pub(crate) use self::versions::client_offer;

@@ -173,7 +173,7 @@ pub(super) fn report_unused(settings: &ServerTlsSettings, reporter: &mut Reporte
 }
 
 /// The Secrets named, with the fields that name them.
-fn credential_names(settings: &ServerTlsSettings) -> Vec<(String, &str)> {
+pub(crate) fn credential_names(settings: &ServerTlsSettings) -> Vec<(String, &str)> {
     if let Some(name) = written(settings.credential_name.as_ref()) {
         return vec![("credentialName".to_owned(), name)];
     }

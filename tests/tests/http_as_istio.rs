@@ -1,6 +1,7 @@
 //! What clients and upstreams of Istio's gateway are used to, beyond the recorded cases: CORS on every answer behind
 //! a policy, the authority that header operations replace, offers to switch protocols, and heads without a host.
 
+use portcullis_tests::frames;
 use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
 use portcullis_tests::http::{gateway, prefix, routes, service, to};
 use portcullis_tests::raw::{Answer, Raw};
@@ -99,6 +100,49 @@ fn what_cannot_be_served_in_clear() {
         assert_eq!(answer.header("connection"), Some("close"), "{head:?}");
     }
     assert_eq!(upstream.connections(), 0);
+}
+
+/// No route takes a tunnel, whatever it matches on.
+#[test]
+fn a_tunnel_over_http2_has_no_route() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let to_connect = "{match: [{method: {exact: CONNECT}}], route: [{destination: {host: app}}]}".to_owned();
+    let gateway = start(&upstream, &[to_connect, prefix("/", "app", "")]);
+    let mut client = Raw::http2(gateway.address(80));
+    client.send(frames::headers(
+        1,
+        frames::END_STREAM,
+        &[(":method", "CONNECT"), (":authority", "a.test:443")],
+    ));
+    let answer = client.frame_that(|frame| frame.stream == 1).expect("an answer");
+    assert_eq!((answer.kind, answer.status()), (frames::kind::HEADERS, Some(404)));
+    assert_eq!(upstream.connections(), 0);
+}
+
+/// A request that waits in a delay is read meanwhile: the connection is free behind the answer.
+#[test]
+fn a_delayed_request_is_read_while_it_waits() {
+    let upstream = Upstream::serve(|request| ok(&request.body.len().to_string()));
+    let fault =
+        |abort: &str| format!("fault: {{delay: {{fixedDelay: 0.3s, percentage: {{value: 100}}}}{abort}}}");
+    let aborted = fault(", abort: {httpStatus: 418, percentage: {value: 100}}");
+    let rules = [prefix("/aborted", "app", &aborted), prefix("/delayed", "app", &fault(""))];
+    let gateway = start(&upstream, &rules);
+    let mut client = Raw::connect(gateway.address(80));
+    let body = "b".repeat(300_000);
+    for (path, status, text) in [
+        ("/aborted", 418, "fault filter abort"),
+        ("/delayed", 200, "300000"),
+        ("/aborted", 418, "fault filter abort"),
+    ] {
+        client.send(format!("POST {path} HTTP/1.1\r\nhost: a.test\r\ncontent-length: 300000\r\n\r\n{body}"));
+        let answer = client.answer();
+        assert_eq!(
+            (answer.status, &*answer.text(), answer.header("connection")),
+            (status, text, None),
+            "{path}"
+        );
+    }
 }
 
 /// An offer of HTTP/2 in clear is passed over; one of WebSocket reaches the upstream in the client's words.

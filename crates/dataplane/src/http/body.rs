@@ -3,7 +3,7 @@
 //! waiting future loses nothing.
 
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use ::h2::{RecvStream, SendStream};
 use bytes::Bytes;
@@ -53,6 +53,41 @@ pub(crate) trait Source {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>>;
     /// Whether the end has been reached, as far as is known without asking the peer.
     fn is_end(&self) -> bool;
+}
+
+impl Body {
+    /// The reader of the HTTP/1 connection that it comes from.
+    pub(crate) fn reader(&self) -> Option<&Reader> {
+        match self {
+            Self::H1 { reader, .. } => Some(reader),
+            Self::Translated(translated) => translated.body.reader(),
+            Self::Empty | Self::H2 { .. } => None,
+        }
+    }
+
+    /// Reads what has come of an HTTP/1 body into its buffer, up to `limit` bytes; the rest is left to wait. HTTP/2 keeps
+    /// what its window allows by itself.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>, limit: usize) {
+        let Self::H1 { reader, decoder } = self else { return };
+        while !decoder.is_done() && reader.buffer.len() < limit {
+            if !matches!(reader.poll_fill(cx), Poll::Ready(Ok(1..))) {
+                return;
+            }
+        }
+    }
+
+    /// Drops what has come of the body, about `limit` bytes at most, and waits for nothing more.
+    pub(crate) fn drop_ahead(&mut self, limit: usize) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut dropped = 0;
+        while dropped <= limit && !self.is_end() {
+            match self.poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(Frame::Data(data)))) => dropped += data.len(),
+                Poll::Ready(Some(Ok(Frame::Trailers(_)))) => {}
+                Poll::Ready(None | Some(Err(_))) | Poll::Pending => return,
+            }
+        }
+    }
 }
 
 impl Source for Body {

@@ -181,6 +181,23 @@ impl Exchange {
         RequestView {
             method: text(&self.request.method),
             // A client may say what it likes here, so nothing that protects a route goes by it.
+    /// Most bytes of a body that are held for this request.
+    pub(crate) fn body_limit(&self) -> usize {
+        let own = self.worker().config.limits.retry_buffer;
+        let said = self.scope.pinned.snapshot.settings.connections.buffer;
+        said.map_or(own, |bytes| own.min(bytes as usize))
+    }
+
+    /// The draw that decides among several destinations: the same for all who ask.
+    pub(crate) fn draw(&self) -> u64 {
+        *self.draw.get_or_init(|| self.worker().roll())
+    }
+
+    /// The current try, where it is measured.
+    pub(crate) fn measured_try(&mut self) -> Option<&mut Try> {
+        self.measure.as_mut().map(|measure| &mut measure.attempt)
+    }
+
             scheme: self.request.scheme.unwrap_or(self.scheme),
             authority: text(&self.request.authority),
             path,

@@ -60,9 +60,7 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
     let cluster = Arc::clone(exchange.scope.pinned.snapshot.cluster(id));
     exchange.record.inner.cluster = Some(Arc::clone(&cluster));
     let bounds = prepare::request(&mut exchange, forward, destination);
-    let limits = &exchange.scope.pinned.snapshot.settings.connections;
-    let own = exchange.worker().config.limits.retry_buffer;
-    let limit = limits.buffer.map_or(own, |bytes| own.min(bytes as usize));
+    let limit = exchange.body_limit();
     let body = match exchange.grpc_web.and_then(Translation::of_request) {
         Some(translation) => body.translated(translation),
         None => body,
@@ -224,7 +222,10 @@ impl Journey<'_> {
             self.exchange.record.inner.endpoint = None;
         }
         let reply = reply::answer(&Error::Upstream(error), self.retries > 0);
-        reply::send(self.exchange, reply, body.into_live(), responder).await
+        let mut body = body.into_live();
+        // What has come while it was tried need not be in the way of the next request.
+        body.drop_ahead(self.exchange.body_limit());
+        reply::send(self.exchange, reply, body, responder).await
     }
 }
 

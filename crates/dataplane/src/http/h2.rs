@@ -176,7 +176,7 @@ fn accept(parts: &::http::request::Parts, has_body: bool) -> Result<Request, Rea
         return Err(Reason::INTERNAL_ERROR);
     }
     let method = Bytes::copy_from_slice(parts.method.as_str().as_bytes());
-    if !may_be_sent(&method) || parts.method == ::http::Method::CONNECT {
+    if !may_be_sent(&method) {
         return Err(Reason::PROTOCOL_ERROR);
     }
     let mut headers = convert::headers(&parts.headers);
@@ -197,8 +197,12 @@ fn accept(parts: &::http::request::Parts, has_body: bool) -> Result<Request, Rea
         return Err(Reason::PROTOCOL_ERROR);
     }
     headers.remove("host");
-    let target = parts.uri.path_and_query().ok_or(Reason::PROTOCOL_ERROR)?;
-    let target = Bytes::copy_from_slice(target.as_str().as_bytes());
+    let target = match parts.uri.path_and_query() {
+        Some(target) => Bytes::copy_from_slice(target.as_str().as_bytes()),
+        // It names a host and port, and no route leads to one (RFC 9113 §8.5).
+        None if parts.method == ::http::Method::CONNECT => Bytes::new(),
+        None => return Err(Reason::PROTOCOL_ERROR),
+    };
     // As for HTTP/1: what stands beyond ASCII unescaped, each upstream reads in its own way.
     if !target.is_ascii() {
         return Err(Reason::PROTOCOL_ERROR);

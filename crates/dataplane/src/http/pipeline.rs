@@ -23,8 +23,8 @@ use crate::http::message::{Responder, text};
 use crate::http::reply::{self, Reply};
 
 /// Takes a request to its answer.
-pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Responder) -> Finished {
-    let local = match decide(&mut exchange).await {
+pub(crate) async fn run(mut exchange: Box<Exchange>, mut body: Body, responder: Responder) -> Finished {
+    let local = match decide(&mut exchange, &mut body).await {
         Ok(None) => None,
         Ok(Some(reply)) => Some(reply),
         Err(error) => Some(reply::answer(&error, false)),
@@ -36,7 +36,7 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
 }
 
 /// Everything before the upstream: `None` means that the request is forwarded.
-async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
+async fn decide(exchange: &mut Exchange, body: &mut Body) -> Result<Option<Reply>, Error> {
     // HTTP/1.0 is refused first: its clients may not send what the rest relies on.
     if exchange.request.version == Version::Http10 && !exchange.scope.pinned.snapshot.settings.http10 {
         return Err(ClientError::LowVersion.into());
@@ -80,7 +80,7 @@ async fn decide(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
     let route = matched.route();
     // Injected faults come before CORS and the router; they are not counted in any timeout.
     if let Some(fault) = &route.fault
-        && let Some(reply) = fault::inject(exchange, fault).await
+        && let Some(reply) = fault::inject(exchange, fault, body).await
     {
         return Ok(Some(reply));
     }
@@ -113,6 +113,10 @@ fn normalize(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
         Ok(Prepared::Path(normal)) => {
             let length = path.len() + query.map_or(0, |query| query.len() + 1);
             if matches!(normal, Cow::Owned(_)) || length != original.len() {
+    if &exchange.request.method[..] == b"CONNECT" {
+        // A tunnel is no resource either: no route of Istio's takes one, whatever it matches on.
+        return Err(RouteError::NotFound.into());
+    }
                 exchange.request.target = target(&normal, query);
             }
             Ok(None)

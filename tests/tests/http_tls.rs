@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use portcullis_tests::gateway::{Gateway, LIMIT, Setup};
 use portcullis_tests::http::{routes, service, to};
 use portcullis_tests::objects::{gateway, server};
@@ -321,4 +322,38 @@ fn a_host_of_another_server_is_misdirected() {
         assert_eq!(ask("--http2", host), status, "{host}");
     }
     assert_eq!(ask("--http1.1", "b.test"), "404", "only HTTP/2 shares connections between hosts");
+}
+
+/// Headers tell which of two certificates this client was shown, and who issued its own: known of a resumed session, too.
+#[test]
+fn headers_tell_both_certificates() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let secrets = [
+        servers.server(&["a.test"]).mutual_secret("istio-system", "a", &clients),
+        servers.server(&["b.test"]).mutual_secret("istio-system", "b", &clients),
+    ];
+    let told = "headers: {request: {set: {x-own: '%DOWNSTREAM_LOCAL_DNS_SAN%', x-settled: \
+                '[%DOWNSTREAM_HANDSHAKE_DURATION%]', x-issuer: '%DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256%'}}}";
+    let tls = "{mode: OPTIONAL_MUTUAL, credentialNames: [a, b]}";
+    let yaml = gateway("gw", &[server(443, "HTTPS", &["*.test"], tls)])
+        + &routes("app", &["*"], &[to("app", told)])
+        + &service("app", "http", &[upstream.address()]);
+    let gateway = Setup::new(yaml, &[443]).file("secrets.yaml", &secrets.join("\n---\n")).start();
+    let folder = tempfile::tempdir().unwrap();
+    servers.write(folder.path(), "ca").unwrap();
+    clients.client("ann", &[]).write(folder.path(), "ann").unwrap();
+    let tell = |client| {
+        assert_eq!(curl(&gateway, folder.path(), client, &["--insecure"]).stdout, "fine");
+        let arrival = upstream.arrivals().pop().unwrap().message;
+        ["x-own", "x-issuer", "x-settled"].map(|name| arrival.header(name).unwrap_or("absent").to_owned())
+    };
+    let issuer = digest(&SHA256, &clients.der());
+    let issuer: String = issuer.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let [own, issued_by, settled] = tell(Some("ann"));
+    assert_eq!((&*own, issued_by), ("a.test", issuer));
+    // It lies before the request.
+    let settled: i64 = settled.trim_matches(['[', ']']).parse().unwrap();
+    assert!(settled <= 0, "{settled}");
+    assert_eq!(tell(None)[1], "absent", "without a certificate nobody has issued one");
 }

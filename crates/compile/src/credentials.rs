@@ -156,6 +156,7 @@ impl Plan<'_> {
                 .to_owned(),
             remedy: "allow TLS 1.3, or TLS 1.2 with a cipher suite of ECDHE with AES-GCM or ChaCha20",
         })?;
+        let (verifier, authorities) = verifier.unzip();
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
@@ -174,6 +175,7 @@ impl Plan<'_> {
             client_certificate: self.clients.demand(),
             certificates,
             leaf,
+            authorities: authorities.flatten(),
         })
     }
 

@@ -100,6 +100,7 @@ pub(crate) fn route_table(
     for (host, done) in hosts {
         table.hosts.set(&host, done);
     }
+    table.settle();
     table.left_out = left_out(&parts);
     (table, parts)
 }

@@ -86,6 +86,11 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
+    /// Whether requests may have to be counted or timed.
+    pub(crate) fn is_measured(&self) -> bool {
+        matches!(&self.chain.service, ChainService::Http(table) if table.measured)
+    }
+
     /// The scope of connections that need none: an empty snapshot, and a chain that leads nowhere.
     pub(crate) fn nowhere() -> Self {
         let chain = FilterChain {
@@ -227,6 +232,11 @@ impl Connection {
             }
         }
         scope.clone()
+    }
+
+    /// Whether requests of its chain may have to be counted or timed.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.scope().is_measured()
     }
 
     /// The client's address as text, without its port: each of its requests carries it on.

@@ -5,6 +5,7 @@ pub(crate) mod exchange;
 pub(crate) mod forward;
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod measure;
 pub(crate) mod message;
 pub(crate) mod pipeline;
 pub(crate) mod reply;

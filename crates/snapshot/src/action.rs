@@ -279,6 +279,12 @@ impl HeaderOps {
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
+
+    /// Whether requests have to be counted or timed on their way for it.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.set.iter().chain(&self.add).any(|(_, template)| template.is_measured())
+    }
 }
 
 impl fmt::Debug for HeaderOps {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use regex::bytes::RegexSet;
 
 use crate::FastMap;
-use crate::action::{Action, CorsPolicy, Fault, HeaderOps};
+use crate::action::{Action, CorsPolicy, Destinations, Fault, HeaderOps};
 use crate::host::HostIndex;
 use crate::matcher::{PathMatch, RequestView, RouteMatcher};
 use crate::prefix_trie::{Ordinals, PrefixTrie};
@@ -25,6 +25,9 @@ pub struct RouteTable {
     pub hosts: HostIndex<Arc<VirtualHost>>,
     /// Whether gRPC-Web is translated to gRPC and back.
     pub grpc_web: bool,
+    /// Whether a virtual host here [is measured](VirtualHost::is_measured): which one it will be is not known yet when
+    /// counting has to begin.
+    pub measured: bool,
     /// What certificate authorities are answered, by host pattern ([`challenge`](Self::challenge)).
     pub challenges: Arc<HostIndex<Arc<VirtualHost>>>,
     /// Match entries that take no part here, for those who ask why; never looked at by a request.
@@ -35,6 +38,11 @@ pub struct RouteTable {
 pub const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 impl RouteTable {
+    /// Looks again whether a virtual host is measured.
+    pub fn settle(&mut self) {
+        self.measured = self.hosts.values().any(|host| host.is_measured());
+    }
+
     /// The virtual host that answers a certificate authority's question, which comes before all others; it has a route for
     /// it.
     #[must_use]
@@ -105,6 +113,7 @@ pub struct VirtualHost {
     pub name: Arc<str>,
     /// Whether plaintext requests are redirected to https before any route (`httpsRedirect`).
     pub require_tls: bool,
+    measured: bool,
     routes: Box<[Route]>,
     /// Leads to routes where a walk along them would take longer.
     index: Option<Box<RouteIndex>>,
@@ -133,6 +142,21 @@ pub struct Route {
     pub cors: Option<Arc<CorsPolicy>>,
     /// Injected fault.
     pub fault: Option<Arc<Fault>>,
+}
+
+impl Route {
+    fn is_measured(&self) -> bool {
+        let destinations = match &self.action {
+            Action::Forward(forward) => Some(&forward.destinations),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        };
+        let of_destinations = destinations.into_iter().flat_map(Destinations::iter);
+        let of_destinations = of_destinations.flat_map(|one| [&one.request_headers, &one.response_headers]);
+        [&self.request_headers, &self.response_headers]
+            .into_iter()
+            .chain(of_destinations)
+            .any(HeaderOps::is_measured)
+    }
 }
 
 /// The place in the configuration a route comes from.
@@ -192,7 +216,14 @@ impl VirtualHost {
         let indexed = has_regex || routes.len() > WALKED;
         let index =
             indexed.then(|| Box::new(RouteIndex::new(routes.iter().map(|route| &route.matcher.path))));
-        Self { name: name.into(), require_tls, routes: routes.into(), index }
+        let measured = routes.iter().any(Route::is_measured);
+        Self { name: name.into(), require_tls, measured, routes: routes.into(), index }
+    }
+
+    /// Whether a header operation of a route tells what has to be counted or timed on the way of a request.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.measured
     }
 
     /// The routes in order.

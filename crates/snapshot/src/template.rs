@@ -6,12 +6,14 @@
 mod operator;
 mod parse;
 mod plain;
+mod span;
 mod time;
 
 use bytes::Bytes;
 
 pub use operator::{GrpcForm, MetadataOf, Moment, Operator, Which};
 pub use plain::PlainOperator;
+pub use span::{Point, Unit};
 pub use time::TimeFormat;
 
 /// A parsed header value.
@@ -37,8 +39,10 @@ pub enum Part {
 pub enum TemplateError {
     /// A `%` has no partner; a literal percent sign is written `%%`.
     Unterminated,
-    /// The text between percent signs is no operator known here.
+    /// The text between percent signs is no operator.
     Unknown(String),
+    /// An expression in CEL, which this gateway does not evaluate.
+    Expression(String),
     /// The operator's argument is missing or malformed.
     BadArgument(String),
 }
@@ -81,6 +85,13 @@ impl Template {
             parts.push(Part::Literal(literal.into()));
         }
         Ok(Self::Parts(parts))
+    }
+
+    /// Whether requests have to be counted or timed on their way for it.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        let Self::Parts(parts) = self else { return false };
+        parts.iter().any(|part| matches!(part, Part::Operator(operator) if operator.is_measured()))
     }
 
     /// The value for one request.

@@ -21,6 +21,8 @@ pub struct ServerTls {
     pub certificates: Vec<CertificateInfo>,
     /// What is presented, in DER, where there is no choice.
     pub leaf: Option<Arc<CertificateDer<'static>>>,
+    /// What client certificates chain to, in DER, where that is verified.
+    pub authorities: Option<Arc<[CertificateDer<'static>]>>,
 }
 
 impl fmt::Debug for ServerTls {

@@ -14,8 +14,8 @@ use super::{Unusable, chain};
 pub(crate) struct Authorities {
     pub(crate) roots: Arc<RootCertStore>,
     pub(crate) revocation_lists: Vec<CertificateRevocationListDer<'static>>,
-    /// The same certificates whole, for [`Authorities::is_itself_trusted`].
-    certificates: Vec<CertificateDer<'static>>,
+    /// The same certificates whole.
+    pub(crate) certificates: Arc<[CertificateDer<'static>]>,
 }
 
 impl Authorities {
@@ -30,7 +30,7 @@ impl Authorities {
             roots.add(certificate.clone()).map_err(|_| Unusable::Certificate)?;
         }
         let revocation_lists = revoked.map(Self::revocation_lists).transpose()?.unwrap_or_default();
-        Ok(Self { roots: Arc::new(roots), revocation_lists, certificates })
+        Ok(Self { roots: Arc::new(roots), revocation_lists, certificates: certificates.into() })
     }
 
     /// Reads revocation lists.

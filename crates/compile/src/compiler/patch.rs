@@ -138,6 +138,7 @@ impl Patch<'_, '_> {
         for (name, host) in evaluated.hosts {
             table.hosts.set(&name, host);
         }
+        table.settle();
         let trace = self.memo.traces.tables.get_mut(key)?;
         for key in &concerned {
             trace.parts.remove(key);

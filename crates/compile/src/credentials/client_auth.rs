@@ -5,12 +5,16 @@ use std::sync::Arc;
 use portcullis_api::networking::{ServerTlsMode, ServerTlsSettings};
 use portcullis_snapshot::tls::ClientCertificate;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::Failure;
 use super::cache::{Digest, Fingerprint};
 use super::sources::{NamedAuthorities, Refusal, Sources, names_secrets};
 use crate::certificates::{Authorities, ClientVerifier, Pins, Unusable};
+
+/// What verifies clients' certificates, and what they must chain to, if they must.
+pub(super) type Verifier = (Arc<dyn ClientCertVerifier>, Option<Arc<[CertificateDer<'static>]>>);
 
 /// What a server asks of its clients' certificates, not yet parsed.
 pub(super) struct ClientAuth<'a> {
@@ -63,11 +67,8 @@ impl<'a> ClientAuth<'a> {
             .finish()
     }
 
-    /// The verifier; `None` where no certificate is asked for.
-    pub(super) fn verifier(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Failure> {
+    /// The verifier, and the authorities it goes by, if any; `None` where no certificate is asked for.
+    pub(super) fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Option<Verifier>, Failure> {
         let is_mandatory = match self.demand {
             ClientCertificate::NotRequested => return Ok(None),
             ClientCertificate::Optional => false,
@@ -78,8 +79,9 @@ impl<'a> ClientAuth<'a> {
         let authorities = authorities.map(|text| Authorities::from_pem(text.certificates, text.revoked));
         let authorities = authorities.transpose().map_err(failed)?;
         let names = self.settings.subject_alt_names.clone();
+        let trusted = authorities.as_ref().map(|authorities| Arc::clone(&authorities.certificates));
         let verifier = ClientVerifier::new(authorities, is_mandatory, names, self.pins()?, provider);
-        Ok(Some(Arc::new(verifier.map_err(failed)?)))
+        Ok(Some((Arc::new(verifier.map_err(failed)?), trusted)))
     }
 
     fn unusable(&self, problem: &Unusable) -> Failure {

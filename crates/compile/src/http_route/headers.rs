@@ -69,7 +69,7 @@ fn written(
         let name = Bytes::copy_from_slice(name.as_str().as_bytes());
         match template(value, &field, reporter)? {
             Value::Known(template) => all.push((name, template)),
-            Value::NotYet => {}
+            Value::NotServed => {}
         }
     }
     Some(all)
@@ -87,8 +87,8 @@ fn checked_name(name: &str, field: &str, reporter: &mut Reporter<'_, '_>) -> Opt
 /// A header's value.
 enum Value {
     Known(Template),
-    /// It needs something we cannot give; the header is left as it is.
-    NotYet,
+    /// It asks for what we cannot give; the header is left as it is.
+    NotServed,
 }
 
 fn template(value: &str, field: &str, reporter: &mut Reporter<'_, '_>) -> Option<Value> {
@@ -98,14 +98,29 @@ fn template(value: &str, field: &str, reporter: &mut Reporter<'_, '_>) -> Option
     }
     match Template::parse(value) {
         Ok(template) => Some(Value::Known(template)),
-        Err(TemplateError::Unknown(operator)) => {
+        Err(TemplateError::Expression(operator)) => {
             reporter.report(
                 Code::FieldNotHonoured,
                 field,
-                format!("%{operator}% is accepted but not honoured yet, so the header is left alone"),
-                "write %% for a percent sign",
+                format!(
+                    "%{operator}% is accepted but expressions are not evaluated, so the header is left alone"
+                ),
+                "say it with other operators, such as %REQ(name)%",
             );
-            Some(Value::NotYet)
+            Some(Value::NotServed)
+        }
+        // Envoy refuses the whole route configuration: under Istio every host of the port is lost. Here only the header is.
+        Err(TemplateError::Unknown(operator)) => {
+            reporter.report(
+                Code::NotServed,
+                field,
+                format!(
+                    "%{operator}% is no operator, so the header is left alone; Istio's gateway would refuse every route \
+                     of the port"
+                ),
+                "write %% for a percent sign, or an operator such as %REQ(name)%",
+            );
+            Some(Value::NotServed)
         }
         Err(TemplateError::Unterminated) => {
             reporter.refuse(field, "has a percent sign without partner", "write %% for a percent sign")

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use x509_parser::der_parser::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::time::ASN1Time;
@@ -25,6 +26,8 @@ pub(crate) struct PeerCertificate {
     pub(crate) emails: Vec<String>,
     /// IP subject alternative names.
     pub(crate) addresses: Vec<String>,
+    /// Other subject alternative names.
+    pub(crate) others: Vec<String>,
     /// RFC 2253 issuer.
     pub(crate) issuer: String,
     /// Lower-case hex serial number.
@@ -46,14 +49,14 @@ impl PeerCertificate {
     pub(crate) fn new(der: &[u8]) -> Self {
         let (fingerprint, fingerprint_1) =
             (hex(digest(&SHA256, der)), hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, der)));
-        let (mut emails, mut addresses) = (Vec::new(), Vec::new());
+        let (mut emails, mut addresses, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let (mut start, mut end) = (UNIX_EPOCH, UNIX_EPOCH);
         let (mut subject, mut uris, mut names) = (String::new(), Vec::new(), Vec::new());
         let (mut issuer, mut serial) = (String::new(), String::new());
         if let Ok((_, certificate)) = X509Certificate::from_der(der) {
             subject = rfc2253(certificate.subject());
             issuer = rfc2253(certificate.issuer());
-            serial = format!("{:x}", certificate.serial);
+            serial = hex(certificate.serial.to_bytes_be());
             let validity = certificate.validity();
             (start, end) = (time(validity.not_before), time(validity.not_after));
             if let Ok(Some(alternative)) = certificate.subject_alternative_name() {
@@ -63,6 +66,7 @@ impl PeerCertificate {
                         GeneralName::DNSName(name) => names.push((*name).to_owned()),
                         GeneralName::RFC822Name(name) => emails.push((*name).to_owned()),
                         GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
+                        GeneralName::OtherName(_, value) => others.extend(other_name(value)),
                         _ => {}
                     }
                 }
@@ -75,6 +79,7 @@ impl PeerCertificate {
             names,
             emails,
             addresses,
+            others,
             issuer,
             serial,
             fingerprint,
@@ -90,6 +95,72 @@ impl PeerCertificate {
         let behind = self.element.split_once("Cert=\"").map_or("", |(_, behind)| behind);
         behind.split_once('"').map_or("", |(pem, _)| pem)
     }
+}
+
+/// Whether `issuer` has signed `certificate`: a name alone would be the peer's to choose.
+pub(crate) fn has_issued(issuer: &[u8], certificate: &[u8]) -> bool {
+    let (Ok((_, issuer)), Ok((_, certificate))) =
+        (X509Certificate::from_der(issuer), X509Certificate::from_der(certificate))
+    else {
+        return false;
+    };
+    let key = &issuer.public_key().subject_public_key.data;
+    let (text, signature) = (certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
+    let known = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    issuer.subject().as_raw() == certificate.issuer().as_raw()
+        && known.iter().any(|algorithm| algorithm.verify_signature(key, text, signature).is_ok())
+}
+
+/// The value of an `otherName` as text, which Envoy shows without saying what it is a name of.
+fn other_name(value: &[u8]) -> Option<String> {
+    // [0] EXPLICIT ANY (RFC 5280 §4.2.1.6).
+    let value = element_of(value).filter(|(tag, _)| *tag == 0xa0).map(|(_, value)| value)?;
+    let (tag, content) = element_of(value)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some(match tag {
+        // BOOLEAN
+        0x01 => (content != [0]).to_string(),
+        // INTEGER and ENUMERATED
+        0x02 | 0x0a => integer(content)?,
+        // BIT STRING, whose first byte tells how many bits of the last one do not count.
+        0x03 => text(content.get(1..)?),
+        // NULL
+        0x05 => String::new(),
+        // OBJECT IDENTIFIER
+        0x06 => Oid::new(content.into()).to_id_string(),
+        // BMPString
+        0x1e => {
+            let units = content.chunks_exact(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]]));
+            char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        }
+        // OCTET STRING, times, and the strings of one byte a character, or in UTF-8
+        0x04 | 0x0c | 0x12..=0x1b => text(content),
+        _ => text(value),
+    })
+}
+
+/// A two's complement number; one that is longer than any serial is none.
+fn integer(content: &[u8]) -> Option<String> {
+    if content.is_empty() || content.len() > 16 {
+        return None;
+    }
+    let fill = if content[0] & 0x80 == 0 { 0 } else { 0xff };
+    let mut bytes = [fill; 16];
+    bytes[16 - content.len()..].copy_from_slice(content);
+    Some(i128::from_be_bytes(bytes).to_string())
+}
+
+/// Tag and content of the element at the start of DER.
+fn element_of(der: &[u8]) -> Option<(u8, &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81 => (usize::from(*rest.first()?), &rest[1..]),
+        0x82 => (usize::from(*rest.first()?) << 8 | usize::from(*rest.get(1)?), &rest[2..]),
+        _ => return None,
+    };
+    Some((tag, rest.get(..length)?))
 }
 
 fn hex(digest: impl AsRef<[u8]>) -> String {
@@ -198,7 +269,32 @@ mod tests {
     }
 
     #[test]
+    fn hex_has_two_digits_a_byte() {
+        assert_eq!(hex([0x07, 0x6e]), "076e");
+    }
+
+    #[test]
+    fn other_names_are_shown_as_text() {
+        for (value, expected) in [
+            (&b"\xa0\x05\x0c\x03abc"[..], Some("abc")),
+            (b"\xa0\x03\x01\x01\xff", Some("true")),
+            (b"\xa0\x04\x02\x02\xff\x7f", Some("-129")),
+            (b"\xa0\x05\x06\x03\x2a\x03\x04", Some("1.2.3.4")),
+            (b"\xa0\x02\x05\x00", Some("")),
+            (b"\xa0\x06\x1e\x04\x00a\x00b", Some("ab")),
+            (b"\xa0\x05\x30\x03\x0c\x01a", Some("0\x03\x0c\x01a")),
+            (b"\xa0\x05\x0c\x04abc", None),
+            (b"\x0c\x03abc", None),
+            (b"\xa0\x82\x01", None),
+            (b"", None),
+        ] {
+            assert_eq!(other_name(value).as_deref(), expected, "{value:x?}");
+        }
+    }
+
+    #[test]
     fn garbage_is_survived() {
+        assert!(!has_issued(b"no certificate", b"neither"));
         let facts = PeerCertificate::new(b"no certificate");
         assert_eq!((facts.subject.as_str(), facts.fingerprint.len()), ("", 64));
     }

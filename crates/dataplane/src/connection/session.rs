@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
+use tokio::time::Instant;
 
-use crate::connection::peer_certificate::PeerCertificate;
+use crate::connection::peer_certificate::{PeerCertificate, has_issued};
 
 /// What a TLS handshake settled.
 pub(crate) struct TlsSession {
@@ -18,13 +19,23 @@ pub(crate) struct TlsSession {
     pub(crate) group: Option<NamedGroup>,
     /// ALPN outcome.
     pub(crate) alpn: Option<Box<[u8]>>,
+    /// When the handshake was over.
+    pub(crate) settled: Instant,
     /// The peer's certificate, if it presented one.
     peer: Certificate<CertificateDer<'static>>,
     /// What the peer presented with it.
     rest: Box<[CertificateDer<'static>]>,
     /// What was presented to the peer, where that is known.
     own: Certificate<Arc<CertificateDer<'static>>>,
+    /// What the peer's certificate was verified to chain to, if it was.
+    authorities: Option<Arc<[CertificateDer<'static>]>>,
+    issuer: OnceCell<Option<PeerCertificate>>,
 }
+
+/// What the server's side of a handshake knows by itself: the name it was asked for, what it showed, and what it expected
+/// client certificates to chain to.
+pub(crate) type Asked =
+    (Option<Arc<str>>, Option<Arc<CertificateDer<'static>>>, Option<Arc<[CertificateDer<'static>]>>);
 
 /// A certificate that is read when it is asked for.
 struct Certificate<D> {
@@ -33,14 +44,13 @@ struct Certificate<D> {
 }
 
 impl TlsSession {
-    /// What rustls settled with a client that asked for `server_name` and was shown `own`.
+    /// What rustls settled with a client.
     pub(crate) fn new(
-        server_name: Option<Arc<str>>,
-        own: Option<Arc<CertificateDer<'static>>>,
+        (server_name, own, authorities): Asked,
         tls: &rustls::ServerConnection,
     ) -> Option<Self> {
         let alpn = tls.alpn_protocol().map(Into::into);
-        Some(Self { alpn, ..Self::of(server_name, own, tls)? })
+        Some(Self { alpn, authorities, ..Self::of(server_name, own, tls)? })
     }
 
     /// What rustls settled with an upstream that was asked for `server_name` and shown `own`.
@@ -66,9 +76,12 @@ impl TlsSession {
             cipher: tls.negotiated_cipher_suite()?.suite(),
             group: tls.negotiated_key_exchange_group().map(|group| group.name()),
             alpn: None,
+            settled: Instant::now(),
             peer: Certificate { der: chain.next(), facts: OnceCell::new() },
             rest: chain.collect(),
             own: Certificate { der: own, facts: OnceCell::new() },
+            authorities: None,
+            issuer: OnceCell::new(),
         })
     }
 
@@ -80,6 +93,19 @@ impl TlsSession {
     /// Facts of the certificate that the peer was shown.
     pub(crate) fn own(&self) -> Option<&PeerCertificate> {
         self.own.facts(|der| der)
+    }
+
+    /// Facts of the certificate that issued the peer's, where that was verified.
+    pub(crate) fn issuer(&self) -> Option<&PeerCertificate> {
+        let find = || {
+            let peer = self.peer.der.as_ref()?;
+            let candidates = self.authorities.as_ref()?.iter().chain(&self.rest);
+            candidates
+                .into_iter()
+                .find(|issuer| has_issued(issuer, peer))
+                .map(|issuer| PeerCertificate::new(issuer))
+        };
+        self.issuer.get_or_init(find).as_ref()
     }
 
     /// Facts of every certificate that the peer sent, its own first.

@@ -1,6 +1,8 @@
 //! Values of `%OPERATOR%`s in header operations.
 
+mod measured;
 mod plain;
+mod query;
 mod tls;
 
 use std::borrow::Cow;
@@ -8,7 +10,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portcullis_snapshot::action::{Action, Destination, Destinations, Target};
+use portcullis_snapshot::action::{Action, Target};
 use portcullis_snapshot::template::{Context, GrpcForm, MetadataOf, Moment, Operator, TimeFormat, Which};
 use portcullis_snapshot::{Cluster, metadata};
 use portcullis_telemetry::access_log::Timestamps;
@@ -61,8 +63,14 @@ impl Facts<'_> {
                 let query = self.target(which).and_then(|target| portcullis_snapshot::path::split(target).1);
                 put(out, query.map(str::as_bytes), None);
             }
+            Operator::DecodedQuery => {
+                let query =
+                    self.target(Which::Now).and_then(|target| portcullis_snapshot::path::split(target).1);
+                out.extend(query.map(query::printable).unwrap_or_default());
+            }
+            Operator::Span { points, unit } => self.span(*points, *unit, out),
             Operator::QueryParameter { name, max } => {
-                let value = self.target(Which::Now).and_then(|target| query_parameter(target, name));
+                let value = self.target(Which::Now).and_then(|target| query::parameter(target, name));
                 put(out, value.as_deref(), *max);
             }
             Operator::Time { moment, format } => self.time(*moment, format.as_ref(), out),
@@ -141,18 +149,16 @@ impl Facts<'_> {
         put(out, value, None);
     }
 
-    /// The cluster that the request goes to: with a single destination known before it is on its way.
+    /// The cluster that the request goes to, or would have gone to.
     fn cluster(&self) -> Option<&Arc<Cluster>> {
         let chosen = self.exchange.record.inner.cluster.as_ref();
         chosen.or_else(|| {
             let Action::Forward(forward) = &self.exchange.matched.as_ref()?.route().action else {
                 return None;
             };
-            match &forward.destinations {
-                Destinations::One(Destination { target: Target::Cluster(id), .. }) => {
-                    self.exchange.scope.pinned.snapshot.clusters.get(*id)
-                }
-                _ => None,
+            match &forward.destinations.pick(self.exchange.draw()).target {
+                Target::Cluster(id) => self.exchange.scope.pinned.snapshot.clusters.get(*id),
+                Target::Unknown(_) => None,
             }
         })
     }
@@ -231,35 +237,6 @@ fn block(address: IpAddr, bits: u8, out: &mut Vec<u8>) {
     let _ = write!(out, "{base}/{bits}");
 }
 
-/// The first value of a parameter whose name, decoded, is `name`; decoded, too.
-fn query_parameter<'a>(target: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
-    portcullis_snapshot::path::split(target).1?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (*decoded(key) == *name.as_bytes()).then(|| decoded(value))
-    })
-}
-
-/// `%41` as `A`. What no header may hold stays as it is written, and so does what is no escape.
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') {
-        return Cow::Borrowed(bytes);
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&first, behind)) = rest.split_first() {
-        let digit = |at: usize| behind.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        let escaped = match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
-            _ => None,
-        };
-        let escaped = escaped.filter(|byte| !byte.is_ascii_control());
-        out.push(escaped.unwrap_or(first));
-        rest = &behind[if escaped.is_some() { 2 } else { 0 }..];
-    }
-    Cow::Owned(out)
-}
-
 /// Names of the statuses of gRPC by number.
 const GRPC_STATUSES: [(&str, &str); 17] = [
     ("OK", "OK"),
@@ -284,25 +261,6 @@ const GRPC_STATUSES: [(&str, &str); 17] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parameters_are_decoded() {
-        for (query, expected) in [
-            ("a=%41%20b", Some("A b")),
-            ("a=x+y", Some("x+y")),
-            ("a=%2B%26%3D", Some("+&=")),
-            ("a=%zz", Some("%zz")),
-            ("a=%4", Some("%4")),
-            ("a=%0d%0ax%00", Some("%0d%0ax%00")),
-            ("%61=1&a=2", Some("1")),
-            ("a", Some("")),
-            ("b=1", None),
-        ] {
-            let target = format!("/p?{query}");
-            let value = query_parameter(&target, "a");
-            assert_eq!(value.as_deref(), expected.map(str::as_bytes), "{query}");
-        }
-    }
 
     #[test]
     fn blocks() {

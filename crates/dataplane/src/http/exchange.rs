@@ -1,6 +1,7 @@
 //! One request and its response: the record is opened, one snapshot is pinned, the pipeline runs,
 //! and exactly one set of counts and one log line come out, however it ends.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::filter::{cookie, grpc_web};
 use crate::http::body::{Body, Sink};
 use crate::http::h1::head::Version;
 use crate::http::h1::io::Writer;
+use crate::http::measure::{Measure, Try};
 use crate::http::message::{Request, Responder, text};
 use crate::http::{pipeline, reply};
 use crate::stream::Stream;
@@ -93,6 +95,10 @@ pub(crate) struct Exchange {
     pub(crate) sent: Option<Instant>,
     /// The upstream connection of the current try, once there is one.
     pub(crate) link: Option<Rc<Link>>,
+    /// The draw that decides among several destinations, once somebody has asked.
+    draw: OnceCell<u64>,
+    /// What is counted and timed of it, where header values tell that.
+    pub(crate) measure: Option<Box<Measure>>,
     /// The route that matched, by virtual host and position: routes live in the pinned snapshot.
     pub(crate) matched: Option<Matched>,
 }
@@ -175,12 +181,6 @@ impl Exchange {
         self.link = Some(Rc::clone(link));
     }
 
-    /// What routing looks at.
-    pub(crate) fn view(&self) -> RequestView<'_> {
-        let (path, query) = portcullis_snapshot::path::split(text(&self.request.target));
-        RequestView {
-            method: text(&self.request.method),
-            // A client may say what it likes here, so nothing that protects a route goes by it.
     /// Most bytes of a body that are held for this request.
     pub(crate) fn body_limit(&self) -> usize {
         let own = self.worker().config.limits.retry_buffer;
@@ -198,6 +198,12 @@ impl Exchange {
         self.measure.as_mut().map(|measure| &mut measure.attempt)
     }
 
+    /// What routing looks at.
+    pub(crate) fn view(&self) -> RequestView<'_> {
+        let (path, query) = portcullis_snapshot::path::split(text(&self.request.target));
+        RequestView {
+            method: text(&self.request.method),
+            // A client may say what it likes here, so nothing that protects a route goes by it.
             scheme: self.request.scheme.unwrap_or(self.scheme),
             authority: text(&self.request.authority),
             path,
@@ -228,8 +234,10 @@ pub(crate) async fn run(
     record.inner.wire_received = request.wire as u64;
     record.inner.grpc = request.is_grpc();
     record.inner.user_agent = request.user_agent.clone();
+    let scope = connection.scope();
     let exchange = Box::new(Exchange {
-        scope: connection.scope(),
+        measure: scope.is_measured().then(|| Box::new(Measure::of(&request, &body))),
+        scope,
         connection: Rc::clone(connection),
         client: connection.peer,
         scheme: if connection.tls.is_some() { "https" } else { "http" },
@@ -241,6 +249,7 @@ pub(crate) async fn run(
         grpc_web: None,
         sent: None,
         link: None,
+        draw: OnceCell::new(),
         matched: None,
     });
     pipeline::run(exchange, body, responder).await

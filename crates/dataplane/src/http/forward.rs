@@ -10,6 +10,7 @@ mod attempt;
 mod head;
 pub(crate) mod mirror;
 mod prepare;
+mod race;
 mod relay;
 mod replay;
 mod timers;
@@ -45,7 +46,7 @@ const MAX_STALE: u32 = 8;
 pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Responder) -> Finished {
     let Some(matched) = exchange.matched.clone() else { return Finished::Broken };
     let Action::Forward(forward) = &matched.route().action else { return Finished::Broken };
-    let destination = forward.destinations.pick(exchange.worker().roll());
+    let destination = forward.destinations.pick(exchange.draw());
     let id = match &destination.target {
         Target::Cluster(id) => *id,
         Target::Unknown(name) => {
@@ -59,6 +60,9 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
     let upstream = exchange.worker().upstream(&exchange.scope.pinned, id);
     let cluster = Arc::clone(exchange.scope.pinned.snapshot.cluster(id));
     exchange.record.inner.cluster = Some(Arc::clone(&cluster));
+    if let Some(measure) = &mut exchange.measure {
+        measure.note_received(&body);
+    }
     let bounds = prepare::request(&mut exchange, forward, destination);
     let limit = exchange.body_limit();
     let body = match exchange.grpc_web.and_then(Translation::of_request) {

@@ -1,6 +1,7 @@
 //! HTTP/2 as a server: each stream of a connection is an exchange.
 
 pub(crate) mod convert;
+pub(crate) mod frames;
 mod resets;
 mod turn;
 
@@ -24,6 +25,7 @@ use crate::http::h1::head::{MAX_HEAD, MAX_HEADERS, Version, content_length, is_m
 use crate::http::h1::server::is_authority_byte;
 use crate::http::message::{Request, Responder};
 use crate::stream::{Replay, Stream};
+use frames::{Counted, Counts};
 use resets::Resets;
 use turn::Turn;
 
@@ -52,6 +54,10 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         Err(_) => return,
     };
     gate.begin();
+    // What comes before the first request that is measured, nobody asks for.
+    if connection.is_measured() {
+        gate.counts.begin();
+    }
     let drain = &connection.worker.drain;
     let mut going = false;
     let mut waited = false;
@@ -95,7 +101,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         match accepted {
             Ok(Some(Ok((request, respond)))) => {
                 let (connection, resets) = (Rc::clone(&connection), Rc::clone(&resets));
-                tokio::task::spawn_local(clock::steady(run(connection, resets, request, respond)));
+                let counts = Rc::clone(&gate.counts);
+                tokio::task::spawn_local(clock::steady(run((connection, resets, counts), request, respond)));
                 left = left.map(|left| left.saturating_sub(1));
                 if left == Some(0) && !going {
                     going = true;
@@ -133,8 +140,7 @@ fn builder(connection: &Connection) -> Builder {
 }
 
 async fn run(
-    connection: Rc<Connection>,
-    resets: Rc<Resets>,
+    (connection, resets, counts): (Rc<Connection>, Rc<Resets>, Rc<Counts>),
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
@@ -146,6 +152,7 @@ async fn run(
         let rule = connection.worker.pin().snapshot.settings.connections.underscores;
         // As Envoy does: a stream that breaks the rule is reset.
         let named = forwarded::underscores(&mut request.headers, rule);
+        request.counted = Some(Counted::new(counts, respond.stream_id().as_u32()));
         named.map(|()| request).map_err(|_| Reason::PROTOCOL_ERROR)
     });
     let request = match accepted {
@@ -232,5 +239,6 @@ fn accept(parts: &::http::request::Parts, has_body: bool) -> Result<Request, Rea
         has_body,
         wire,
         upgrade: None,
+        counted: None,
     })
 }

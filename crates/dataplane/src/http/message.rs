@@ -10,6 +10,7 @@ use crate::http::body::{H2Sink, Sink};
 use crate::http::h1;
 use crate::http::h1::head::Version;
 use crate::http::h2::convert;
+use crate::http::h2::frames::Counted;
 
 /// A request head. Method, target and authority are ASCII: the codecs have checked them.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) wire: usize,
     /// The protocol an `Upgrade` asks for.
     pub(crate) upgrade: Option<Bytes>,
+    /// Where its bytes are counted on their way in (HTTP/2).
+    pub(crate) counted: Option<Counted>,
 }
 
 impl Request {
@@ -52,6 +55,13 @@ impl Request {
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Headers,
+}
+
+impl Response {
+    /// Its status alone.
+    pub(crate) fn bare(&self) -> Self {
+        Self { status: self.status, headers: Headers::default() }
+    }
 }
 
 /// What follows a response head.

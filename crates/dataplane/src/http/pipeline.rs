@@ -12,6 +12,7 @@ use portcullis_snapshot::tls::ClientCertificate;
 use portcullis_snapshot::{RouteTable, VirtualHost};
 use portcullis_telemetry::details::Details;
 use portcullis_telemetry::record::Reason;
+use tokio::time::Instant;
 
 use crate::error::{ClientError, Error, RouteError};
 use crate::filter::{cors, fault, forwarded, grpc_web, redirect};
@@ -58,6 +59,7 @@ async fn decide(exchange: &mut Exchange, body: &mut Body) -> Result<Option<Reply
     if table(exchange).is_some_and(|table| table.grpc_web) {
         exchange.grpc_web = grpc_web::recognise(&exchange.request.headers);
     }
+    let looking = exchange.measure.as_ref().map(|_| Instant::now());
     // A certificate authority asks before the host has a certificate: nothing may come before its answer.
     let asked = table(exchange).filter(|table| !table.challenges.is_empty());
     let challenged = asked.and_then(|table| table.challenge(&exchange.view()).cloned());
@@ -71,6 +73,9 @@ async fn decide(exchange: &mut Exchange, body: &mut Body) -> Result<Option<Reply
         return Ok(Some(redirect::to_https(exchange)));
     }
     find_route(exchange, host)?;
+    if let (Some(measure), Some(since)) = (&mut exchange.measure, looking) {
+        measure.routed = Some(since.elapsed());
+    }
     // Routes are found by what the client says; everything behind them sees gRPC.
     if exchange.grpc_web.is_some() {
         grpc_web::on_request(&mut exchange.request.headers);
@@ -108,15 +113,15 @@ fn normalize(exchange: &mut Exchange) -> Result<Option<Reply>, Error> {
         // `OPTIONS *` speaks of the gateway itself: it names no resource that a route could match.
         return Err(RouteError::NotFound.into());
     }
+    if &exchange.request.method[..] == b"CONNECT" {
+        // A tunnel is no resource either: no route of Istio's takes one, whatever it matches on.
+        return Err(RouteError::NotFound.into());
+    }
     let (path, query) = portcullis_snapshot::path::split(original);
     match prepare(path, &pinned.snapshot.settings) {
         Ok(Prepared::Path(normal)) => {
             let length = path.len() + query.map_or(0, |query| query.len() + 1);
             if matches!(normal, Cow::Owned(_)) || length != original.len() {
-    if &exchange.request.method[..] == b"CONNECT" {
-        // A tunnel is no resource either: no route of Istio's takes one, whatever it matches on.
-        return Err(RouteError::NotFound.into());
-    }
                 exchange.request.target = target(&normal, query);
             }
             Ok(None)

@@ -180,6 +180,9 @@ pub(crate) async fn send(
     body: Body,
     mut responder: Responder,
 ) -> Finished {
+    if let Some(measure) = &mut exchange.measure {
+        measure.note_received(&body);
+    }
     let record = &mut exchange.record.inner;
     record.details = Some(reply.details.clone());
     if let Some(flag) = reply.flag {

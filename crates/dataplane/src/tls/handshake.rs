@@ -1,11 +1,14 @@
 //! Ending a client's TLS here: the handshake, and what it settled.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use portcullis_snapshot::tls::ServerTls;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -39,13 +42,17 @@ pub(crate) async fn accept(
     stream: TcpStream,
     ahead: BytesMut,
 ) -> Accepted {
-    let config = fitting(&tls.config, hello, inside);
+    let mut config = fitting(&tls.config, hello, inside);
+    // Which of several is shown depends on the client.
+    let choice = tls.leaf.is_none().then(|| Choice::among(&mut config));
     let replay = Replay { ahead: ahead.freeze(), inner: stream };
     let stream = match TlsAcceptor::from(config).accept(replay).into_fallible().await {
         Ok(stream) => Box::new(stream),
         Err((error, replay)) => return Err((error, replay.inner)),
     };
-    match TlsSession::new(hello.server_name().map(Arc::from), tls.leaf.clone(), stream.get_ref().1) {
+    let own = tls.leaf.clone().or_else(|| choice?.shown());
+    let asked = (hello.server_name().map(Arc::from), own, tls.authorities.clone());
+    match TlsSession::new(asked, stream.get_ref().1) {
         Some(session) => Ok((stream, session)),
         // A finished handshake has agreed on a version and a cipher.
         None => Err((io::ErrorKind::InvalidData.into(), stream.into_inner().0.inner)),
@@ -71,4 +78,35 @@ fn fitting(config: &Arc<ServerConfig>, hello: &ClientHello, inside: Inside) -> A
         return Arc::clone(config);
     }
     with(Vec::new())
+}
+
+/// Remembers which certificate a client is shown, of several.
+#[derive(Debug)]
+struct Choice {
+    inner: Arc<dyn ResolvesServerCert>,
+    shown: OnceLock<Arc<CertifiedKey>>,
+}
+
+impl Choice {
+    /// Has the choice of `config` remembered, for one handshake.
+    fn among(config: &mut Arc<ServerConfig>) -> Arc<Self> {
+        let choice = Arc::new(Self { inner: Arc::clone(&config.cert_resolver), shown: OnceLock::new() });
+        let mut own = ServerConfig::clone(config);
+        own.cert_resolver = Arc::clone(&choice) as Arc<dyn ResolvesServerCert>;
+        *config = Arc::new(own);
+        choice
+    }
+
+    fn shown(&self) -> Option<Arc<CertificateDer<'static>>> {
+        Some(Arc::new(self.shown.get()?.cert.first()?.clone()))
+    }
+}
+
+impl ResolvesServerCert for Choice {
+    fn resolve(&self, hello: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let key = self.inner.resolve(hello)?;
+        // Asked once a handshake; a second answer would be the same.
+        let _ = self.shown.set(Arc::clone(&key));
+        Some(key)
+    }
 }

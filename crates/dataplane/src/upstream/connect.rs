@@ -14,6 +14,7 @@ use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::connection::TlsSession;
@@ -28,6 +29,15 @@ pub(crate) struct Connected {
     pub(crate) tls: Option<TlsSession>,
     /// Whether ALPN chose HTTP/2.
     pub(crate) http2: bool,
+    /// When it was opened, TLS aside.
+    pub(crate) opened: Option<Opened>,
+}
+
+/// When a connection was opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opened {
+    pub(crate) begun: Instant,
+    pub(crate) connected: Instant,
 }
 
 /// What a connection is for: it decides what TLS offers and expects.
@@ -71,10 +81,15 @@ pub(crate) async fn open(
     purpose: Purpose,
 ) -> Result<Connected, UpstreamError> {
     let connecting = async {
+        let begun = Instant::now();
         let stream = plain(cluster, dial.address, dial.client).await?;
+        let opened = Some(Opened { begun, connected: Instant::now() });
         match &cluster.tls {
-            None => Ok(Connected { stream, tls: None, http2: false }),
-            Some(tls) => secure((tls, purpose), stream, dial.address, dial.host).await,
+            None => Ok(Connected { stream, tls: None, http2: false, opened }),
+            Some(tls) => {
+                let connected = secure((tls, purpose), stream, dial.address, dial.host).await?;
+                Ok(Connected { opened, ..connected })
+            }
         }
     };
     let limit = cluster.pool.connect_timeout;
@@ -158,7 +173,7 @@ pub(crate) async fn secure(
     // None is sent for what is no name.
     let sent = sent.filter(|name| !name.is_empty() && name.parse::<IpAddr>().is_err());
     let session = TlsSession::with_upstream(sent, tls.leaf.clone(), stream.get_ref().1);
-    Ok(Connected { stream: Stream::TlsClient(Box::new(stream)), tls: session, http2 })
+    Ok(Connected { stream: Stream::TlsClient(Box::new(stream)), tls: session, http2, opened: None })
 }
 
 /// A name that no certificate is for.

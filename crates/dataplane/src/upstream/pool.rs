@@ -66,8 +66,8 @@ impl Key {
 pub(crate) struct H1Connection {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    /// How long it had been idle; `None` for a new one.
-    pub(crate) idle_for: Option<Duration>,
+    /// How it had been kept; `None` for a new one.
+    pub(crate) kept: Option<Kept>,
     /// On the heap once for its whole life: a connection changes hands several times a request.
     pub(crate) standing: Box<Standing>,
 }
@@ -83,6 +83,15 @@ pub(crate) struct Standing {
     slot: Slot,
 }
 
+/// How a connection had been kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// For how long.
+    pub(crate) idle: Duration,
+    /// When it was taken out again.
+    pub(crate) lent: Instant,
+}
+
 /// What a request asks of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
@@ -96,6 +105,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) client: Option<Ends>,
     /// Whether kept HTTP/1 connections are passed over.
     pub(crate) fresh: bool,
+    /// Whether the bytes of a new connection's streams are counted.
+    pub(crate) counted: bool,
 }
 
 /// A connection that can carry one exchange.
@@ -140,7 +151,7 @@ impl Pool {
     ) -> Result<Lease, UpstreamError> {
         let key = Key::new(cluster, &wanted);
         if wanted.http2 {
-            self.shared.lease(cluster, key, wanted.host, breaker).await.map(Lease::H2)
+            self.shared.lease(cluster, key, &wanted, breaker).await.map(Lease::H2)
         } else {
             self.lease_h1(cluster, key, &wanted, breaker).await.map(Lease::H1)
         }
@@ -170,10 +181,10 @@ impl Pool {
         };
         let connected = connect::open(cluster, key.dial(wanted.host), Purpose::Http).await;
         slot.tried(&connected);
-        let (stream, link) = Link::of(connected?);
+        let (stream, link) = Link::of(connected?, None);
         let (reader, writer) = split(stream, BytesMut::new());
         let standing = Box::new(Standing { key, served: 0, link, slot });
-        Ok(H1Connection { reader, writer, idle_for: None, standing })
+        Ok(H1Connection { reader, writer, kept: None, standing })
     }
 
     /// The most recently used idle connection that is still good.
@@ -183,10 +194,10 @@ impl Pool {
         while let Some(Idle { reader, writer, since, standing }) = idle.pop() {
             let over = standing.slot.is_older(cluster.pool.max_connection_duration);
             if !over && !reader.with_stream(crate::stream::Stream::is_stale) {
-                let idle_for = Some(clock::now().into_std().saturating_duration_since(since));
-                return Some(H1Connection { reader, writer, idle_for, standing });
+                let lent = clock::now().into_std();
+                let kept = Some(Kept { idle: lent.saturating_duration_since(since), lent });
+                return Some(H1Connection { reader, writer, kept, standing });
             }
-            self.slots.ended();
             drop(standing);
         }
         None
@@ -219,11 +230,6 @@ impl Pool {
         idle.push(Idle { reader, writer, since: clock::now().into_std(), standing });
         drop(pool);
         drop(oldest);
-    }
-
-    /// Whether the upstreams of this pool have lately ended connections that were kept.
-    pub(crate) fn ends_kept(&self) -> bool {
-        self.slots.ends_kept()
     }
 
     /// Takes an HTTP/2 connection out of use after it refused a stream or went away.

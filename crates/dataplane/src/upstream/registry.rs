@@ -71,11 +71,6 @@ impl Upstream {
         self.pool.put_unused(lease);
     }
 
-    /// Whether endpoints have lately ended connections that were kept.
-    pub(crate) fn ends_kept(&self) -> bool {
-        self.pool.ends_kept()
-    }
-
     /// Keeps a connection for another exchange.
     pub(crate) fn put(&self, connection: H1Connection) {
         let limit = self.cluster().pool.max_requests_per_connection;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::plain::PlainOperator;
+use super::span::{Point, Unit};
 use super::time::TimeFormat;
 
 /// The values a header may carry.
@@ -71,6 +72,15 @@ pub enum Operator {
     },
     /// `QUERY_PARAMS(which)`: the whole query.
     Query(Which),
+    /// `QUERY_PARAMS(DECODED)`: the whole query, decoded as far as a header may hold it.
+    DecodedQuery,
+    /// `COMMON_DURATION(start:end:unit)`: the time between two points of a request.
+    Span {
+        /// From the first to the second.
+        points: [Point; 2],
+        /// What it is counted in.
+        unit: Unit,
+    },
     /// `GRPC_STATUS(form)` and `GRPC_STATUS_NUMBER`: how a gRPC call ended.
     GrpcStatus(GrpcForm),
     /// `ENVIRONMENT(name)`: who writes routes is not shown the gateway's environment, so no variable is ever set.
@@ -79,6 +89,18 @@ pub enum Operator {
     Zero(Box<str>),
     /// An operator of the reference that has no value at this gateway, as written between percent signs.
     Valueless(Box<str>),
+}
+
+impl Operator {
+    /// Whether requests have to be counted or timed on their way for it.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        match self {
+            Self::Span { .. } => true,
+            Self::Plain(operator) => operator.is_measured(),
+            _ => false,
+        }
+    }
 }
 
 /// How a gRPC status is written.
@@ -208,6 +230,10 @@ impl fmt::Display for Operator {
             }
             Self::Path { query, which } => {
                 return write!(out, "%PATH({}:{which})%", if *query { "WQ" } else { "NQ" });
+            }
+            Self::DecodedQuery => return out.write_str("%QUERY_PARAMS(DECODED)%"),
+            Self::Span { points: [from, to], unit } => {
+                return write!(out, "%COMMON_DURATION({}:{}:{})%", from.name(), to.name(), unit.name());
             }
             Self::Query(which) => return write!(out, "%QUERY_PARAMS({which})%"),
             Self::GrpcStatus(GrpcForm::Camel) => return out.write_str("%GRPC_STATUS%"),

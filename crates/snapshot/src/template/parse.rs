@@ -3,6 +3,7 @@
 use super::TemplateError;
 use super::operator::{GrpcForm, MetadataOf, Moment, Operator, Which};
 use super::plain::PlainOperator;
+use super::span::{self, Span};
 use super::time::TimeFormat;
 
 /// Operators of the reference for what this gateway does not have: flags and state that only filters of a mesh set,
@@ -13,7 +14,6 @@ const VALUELESS: &[&str] = &[
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID",
     "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
-    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
     "DOWNSTREAM_TLS_SESSION_ID",
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
     "FILTER_CHAIN_NAME",
@@ -85,6 +85,14 @@ pub(super) fn operator(text: &str) -> Result<Operator, TemplateError> {
             Ok(Operator::QueryParameter { name: name.into(), max: max_length(suffix, text)? })
         }
         ("QUERY_PARAMS", argument) => query_operator(argument, text),
+        ("COMMON_DURATION", Some((argument, ""))) => match span::parse(argument).ok_or_else(bad)? {
+            Span::Between(points, unit) => Ok(Operator::Span { points, unit }),
+            Span::Never => Ok(Operator::Valueless(text.into())),
+        },
+        ("CEL" | "TYPED_CEL", Some((argument, suffix))) if !argument.is_empty() => {
+            max_length(suffix, text)?;
+            Err(TemplateError::Expression(text.to_owned()))
+        }
         ("GRPC_STATUS", argument) => grpc_form(argument, text).map(Operator::GrpcStatus),
         ("GRPC_STATUS_NUMBER", None) => Ok(Operator::GrpcStatus(GrpcForm::Number)),
         ("ENVIRONMENT", Some((name, suffix))) if !name.is_empty() => {
@@ -162,7 +170,7 @@ fn query_operator(argument: Option<(&str, &str)>, text: &str) -> Result<Operator
     match argument {
         None | Some(("", "")) => Ok(Operator::Query(Which::Now)),
         Some(("ORIG", "")) => Ok(Operator::Query(Which::Original)),
-        Some(("DECODED", "")) => Err(TemplateError::Unknown(text.to_owned())),
+        Some(("DECODED", "")) => Ok(Operator::DecodedQuery),
         Some(_) => Err(TemplateError::BadArgument(text.to_owned())),
     }
 }

@@ -28,6 +28,26 @@ macro_rules! plain_operators {
     };
 }
 
+impl PlainOperator {
+    /// Whether requests have to be counted or timed on their way for it.
+    pub(super) fn is_measured(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamConnectionPoolReadyDuration
+                | Self::RouteResolutionTimeUs
+                | Self::DownstreamHeaderBytesReceived
+                | Self::DownstreamDecompressedHeaderBytesReceived
+                | Self::DownstreamWireBytesReceived
+                | Self::UpstreamHeaderBytesSent
+                | Self::UpstreamDecompressedHeaderBytesSent
+                | Self::UpstreamWireBytesSent
+                | Self::UpstreamHeaderBytesReceived
+                | Self::UpstreamDecompressedHeaderBytesReceived
+                | Self::UpstreamWireBytesReceived
+        )
+    }
+}
+
 plain_operators! {
     /// Trusted client address with port.
     DownstreamRemoteAddress = "DOWNSTREAM_REMOTE_ADDRESS",
@@ -69,6 +89,8 @@ plain_operators! {
     DownstreamLocalEmailSan = "DOWNSTREAM_LOCAL_EMAIL_SAN",
     /// IP subject alternative names of that certificate, comma-joined.
     DownstreamLocalIpSan = "DOWNSTREAM_LOCAL_IP_SAN",
+    /// Other subject alternative names of that certificate, comma-joined.
+    DownstreamLocalOtherNameSan = "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
     /// Subject of the client certificate, RFC 2253.
     DownstreamPeerSubject = "DOWNSTREAM_PEER_SUBJECT",
     /// URI subject alternative names of the client certificate, comma-joined.
@@ -79,12 +101,18 @@ plain_operators! {
     DownstreamPeerEmailSan = "DOWNSTREAM_PEER_EMAIL_SAN",
     /// IP subject alternative names of the client certificate, comma-joined.
     DownstreamPeerIpSan = "DOWNSTREAM_PEER_IP_SAN",
+    /// Other subject alternative names of the client certificate, comma-joined.
+    DownstreamPeerOtherNameSan = "DOWNSTREAM_PEER_OTHERNAME_SAN",
     /// URL-encoded PEM of the client certificate.
     DownstreamPeerCert = "DOWNSTREAM_PEER_CERT",
     /// Issuer of the client certificate, RFC 2253.
     DownstreamPeerIssuer = "DOWNSTREAM_PEER_ISSUER",
     /// Hex serial number of the client certificate.
     DownstreamPeerSerial = "DOWNSTREAM_PEER_SERIAL",
+    /// Hex SHA-256 of the certificate that the client certificate was found to be issued by.
+    DownstreamPeerIssuerFingerprint256 = "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+    /// Hex serial number of that certificate.
+    DownstreamPeerIssuerSerial = "DOWNSTREAM_PEER_ISSUER_SERIAL",
     /// Hex SHA-256 of the client certificate.
     DownstreamPeerFingerprint256 = "DOWNSTREAM_PEER_FINGERPRINT_256",
     /// Hex SHA-1 of the client certificate.
@@ -193,6 +221,36 @@ plain_operators! {
     RequestTxDuration = "REQUEST_TX_DURATION",
     /// Milliseconds until the upstream's answer began.
     ResponseDuration = "RESPONSE_DURATION",
+    /// Milliseconds from the beginning of the request to the end of the TLS handshake: it lies before it.
+    DownstreamHandshakeDuration = "DOWNSTREAM_HANDSHAKE_DURATION",
+    /// Milliseconds for which the last try waited for a connection.
+    UpstreamConnectionPoolReadyDuration = "UPSTREAM_CONNECTION_POOL_READY_DURATION",
+    /// How often a route was looked for: once.
+    RouteResolutionCount = "ROUTE_RESOLUTION_COUNT",
+    /// Microseconds that it took to find the route.
+    RouteResolutionTimeUs = "ROUTE_RESOLUTION_TIME_US",
+    /// Names and values of the request's header as it is now, in bytes.
+    RequestHeadersBytes = "REQUEST_HEADERS_BYTES",
+    /// Names and values of the response's header as it is now, in bytes.
+    ResponseHeadersBytes = "RESPONSE_HEADERS_BYTES",
+    /// Header bytes of the request on the client's connection.
+    DownstreamHeaderBytesReceived = "DOWNSTREAM_HEADER_BYTES_RECEIVED",
+    /// The same before HTTP/2 compressed them.
+    DownstreamDecompressedHeaderBytesReceived = "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    /// Bytes of the request on the client's connection, framing included.
+    DownstreamWireBytesReceived = "DOWNSTREAM_WIRE_BYTES_RECEIVED",
+    /// Header bytes of the request on the upstream's connection.
+    UpstreamHeaderBytesSent = "UPSTREAM_HEADER_BYTES_SENT",
+    /// The same before HTTP/2 compressed them.
+    UpstreamDecompressedHeaderBytesSent = "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
+    /// Bytes of the request on the upstream's connection, framing included.
+    UpstreamWireBytesSent = "UPSTREAM_WIRE_BYTES_SENT",
+    /// Header bytes of the response on the upstream's connection.
+    UpstreamHeaderBytesReceived = "UPSTREAM_HEADER_BYTES_RECEIVED",
+    /// The same before HTTP/2 compressed them.
+    UpstreamDecompressedHeaderBytesReceived = "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    /// Bytes of the response that have come on the upstream's connection, framing included.
+    UpstreamWireBytesReceived = "UPSTREAM_WIRE_BYTES_RECEIVED",
     /// Bytes of request body received.
     BytesReceived = "BYTES_RECEIVED",
     /// Bytes of response body sent.

@@ -93,6 +93,9 @@ fn written_as_they_were() {
         "%METADATA(CLUSTER:istio:subset)%",
         "%REQUESTED_SERVER_NAME(SNI_FIRST)%",
         "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(24)%",
+        "%COMMON_DURATION(DS_RX_BEG:US_HS_END:us)%",
+        "%COMMON_DURATION(mine:DS_TX_END)%",
+        "%QUERY_PARAMS(DECODED)%",
     ] {
         let Ok(Template::Parts(parts)) = Template::parse(text) else { panic!("{text}") };
         let [Part::Operator(operator)] = &*parts else { panic!("{text}") };
@@ -106,8 +109,30 @@ fn refused() {
         ["%GRPC_STATUS(X)%", "%GRPC_STATUS_NUMBER(X)%", "%TRACE_ID(x)%", "%METADATA%", "%METADATA(X:a)%"];
     let named =
         ["%REQUESTED_SERVER_NAME(x)%", "%PROTOCOL(x)%", "%START_TIME(%-d)%", "%UPSTREAM_METADATA([x])%"];
+    let counted = ["%COMMON_DURATION%", "%COMMON_DURATION(a:b):3%", "%ROUTE_RESOLUTION_COUNT(x)%"];
     let plain = ["%", "50% off", "%NOPE%", "%REQ%", "%REQ()%", "%REQ(a):x%", "%REQ(a%", "%PATH(X)%"];
-    for text in plain.into_iter().chain(grpc).chain(named) {
+    for text in plain.into_iter().chain(grpc).chain(named).chain(counted) {
         assert!(Template::parse(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn what_has_to_be_measured() {
+    for (text, expected) in [
+        ("plain", false),
+        ("%DURATION%", false),
+        ("%REQUEST_HEADERS_BYTES%", false),
+        ("a%UPSTREAM_WIRE_BYTES_SENT%", true),
+        ("%COMMON_DURATION(DS_RX_BEG:US_TX_BEG)%", true),
+        ("%COMMON_DURATION(mine:US_TX_BEG)%", false),
+    ] {
+        assert_eq!(Template::parse(text).expect("parses").is_measured(), expected, "{text}");
+    }
+}
+
+#[test]
+fn expressions_are_told_from_unknown_operators() {
+    let error = Template::parse("%CEL(request.path)%");
+    assert_eq!(error, Err(TemplateError::Expression("CEL(request.path)".to_owned())));
+    assert_eq!(Template::parse("%CEL%"), Err(TemplateError::Unknown("CEL".to_owned())));
 }

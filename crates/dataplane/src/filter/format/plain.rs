@@ -69,12 +69,17 @@ impl Facts<'_> {
     }
 
     /// The upstream connection of the last try; a request has none yet.
-    fn link(&self) -> Option<&Link> {
+    pub(super) fn link(&self) -> Option<&Link> {
         self.exchange.link.as_deref()
     }
 
+    /// When all of the request had been received, since it began.
+    pub(super) fn received(&self) -> Option<Duration> {
+        if self.exchange.request.has_body { self.sent() } else { Some(Duration::ZERO) }
+    }
+
     /// When all of the request had been sent to the upstream that answers, since it began.
-    fn sent(&self) -> Option<Duration> {
+    pub(super) fn sent(&self) -> Option<Duration> {
         let sent = self.exchange.sent.filter(|_| self.upstream_status != 0)?;
         Some(sent.saturating_duration_since(self.exchange.record.arrived()))
     }
@@ -111,10 +116,7 @@ impl Facts<'_> {
             Op::BytesReceived => show(out, Some(record.bytes_received)),
             Op::BytesSent => show(out, Some(record.bytes_sent)),
             Op::Duration => show(out, Some(exchange.record.elapsed().as_millis())),
-            Op::RequestDuration => {
-                let whole = (!exchange.request.has_body).then_some(0);
-                show(out, whole.or_else(|| self.sent().map(|sent| sent.as_millis())))
-            }
+            Op::RequestDuration => show(out, self.received().map(|received| received.as_millis())),
             Op::RequestTxDuration => show(out, self.sent().map(|sent| sent.as_millis())),
             Op::ResponseDuration => {
                 let first = record.first_byte.filter(|_| self.upstream_status != 0);
@@ -173,6 +175,14 @@ impl Facts<'_> {
             Op::DownstreamPeerDnsSan => show(out, Some(joined(peer, |peer| &peer.names))),
             Op::DownstreamPeerEmailSan => show(out, Some(joined(peer, |peer| &peer.emails))),
             Op::DownstreamPeerIpSan => show(out, Some(joined(peer, |peer| &peer.addresses))),
+            Op::DownstreamPeerOtherNameSan => show(out, Some(joined(peer, |peer| &peer.others))),
+            Op::DownstreamLocalOtherNameSan => show(out, Some(joined(own, |own| &own.others))),
+            Op::DownstreamPeerIssuerFingerprint256 => {
+                show(out, tls.and_then(TlsSession::issuer).map(|issuer| &issuer.fingerprint))
+            }
+            Op::DownstreamPeerIssuerSerial => {
+                show(out, tls.and_then(TlsSession::issuer).map(|issuer| &issuer.serial))
+            }
             Op::DownstreamPeerCert => show(out, peer.map(PeerCertificate::pem)),
             Op::DownstreamPeerFingerprint256 => show(out, peer.map(|peer| &peer.fingerprint)),
             Op::DownstreamPeerFingerprint1 => show(out, peer.map(|peer| &peer.fingerprint_1)),
@@ -233,13 +243,13 @@ impl Facts<'_> {
             Op::UpstreamLocalUriSan => show(out, Some(joined(own, |own| &own.uris))),
             Op::UpstreamLocalDnsSan => show(out, Some(joined(own, |own| &own.names))),
             Op::UpstreamLocalIpSan => show(out, Some(joined(own, |own| &own.addresses))),
-            _ => Ok(()),
+            other => self.write_measured(other, out),
         }
     }
 }
 
 /// Appends a value that there may be.
-fn show(out: &mut Vec<u8>, value: Option<impl Display>) -> io::Result<()> {
+pub(super) fn show(out: &mut Vec<u8>, value: Option<impl Display>) -> io::Result<()> {
     match value {
         Some(value) => write!(out, "{value}"),
         None => Ok(()),

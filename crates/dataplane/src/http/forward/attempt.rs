@@ -3,37 +3,27 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use portcullis_traffic::breaker::{Permit, Resource};
 use portcullis_traffic::retry::Outcome;
+use tokio::time::Instant;
 
 use super::head::{Head, HeadSource};
-use super::prepare;
 use super::replay::Replay;
 use super::timers::{Expired, Timers};
 use super::wire::{self, h2_error, h2_request, is_going_away, is_idempotent, outcome, write_head};
+use super::{prepare, race};
 use crate::error::{ClientError, UpstreamError};
 use crate::http::body::{Body, H2Sink, Pump, PumpError, Sink, Source as _};
 use crate::http::exchange::Exchange;
 use crate::http::h1::body::Decoder;
 use crate::http::h1::encode::BodyWriter;
 use crate::http::h1::head::{self, Framing, Scan};
-use crate::http::h1::io::Reader;
+use crate::http::measure::Try;
 use crate::http::message::{Responder, Response};
-use crate::upstream::pool::{H1Connection, H2Lease, Lease, Pool, Standing, Wanted};
+use crate::upstream::link::Link;
+use crate::upstream::pool::{H1Connection, H2Lease, Kept, Lease, Pool, Standing, Wanted};
 use crate::upstream::registry::{Picked, Upstream};
-
-/// A kept connection that had been idle for so long may have been closed by the upstream while the
-/// request was on its way; a younger one that breaks has broken over this request.
-const RACE_IDLE: Duration = Duration::from_millis(250);
-/// A connection used again so soon after its last response may be one that the upstream closes behind
-/// that response, in the very moment the request arrives.
-const JUST_USED: Duration = Duration::from_micros(500);
-/// When the reset is looked for that an upstream's system sends for bytes behind the end of a connection: over a
-/// network it comes a round trip later than that end.
-const RESET_LOOKS: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(2), Duration::from_millis(8), Duration::from_millis(15)];
 
 /// What the informational answers to one request may come to, in bytes, each counted as [`INTERIM_COST`] more than its
 /// fields: a client that reads slowly does not hold them back, and they are kept until it has read them.
@@ -101,7 +91,11 @@ impl Attempt<'_> {
         if body.live.is_end() {
             timers.request_sent();
         }
+        let asked = exchange.measure.as_ref().map(|_| Instant::now());
         let leased = self.lease(exchange, pending, &mut body, responder, timers).await;
+        if let Some(attempt) = exchange.measured_try() {
+            *attempt = attempt.next(asked.map(|asked| asked.elapsed()));
+        }
         let (lease, admitted) = match leased {
             Ok(leased) => leased,
             Err(Event::Gone) => return Err(Failure::Gone),
@@ -138,7 +132,8 @@ impl Attempt<'_> {
         timers.queued();
         // Only who wants to know is told who asks: for the others all clients share their connections.
         let client = cluster.transport.proxy_protocol.map(|_| exchange.connection.ends());
-        let wanted = Wanted { address, http2, host, client, fresh: self.fresh };
+        let counted = exchange.measure.is_some();
+        let wanted = Wanted { address, http2, host, client, fresh: self.fresh, counted };
         let mut leasing = pin!(self.upstream.lease(&cluster, wanted));
         let leased = poll_fn(|cx| {
             if let Poll::Ready(lease) = leasing.as_mut().poll(cx) {
@@ -174,23 +169,33 @@ impl Attempt<'_> {
         responder: &mut Responder,
         timers: &mut Timers,
     ) -> Result<Answer, Failure> {
-        let H1Connection { reader, mut writer, idle_for, standing } = connection;
+        let H1Connection { reader, mut writer, kept, standing } = connection;
         exchange.reached(&standing.link);
+        let marks = exchange.measure.as_ref().map(|_| Try::begin(&reader, &writer));
         let framing = write_head(&exchange.request, writer.buffer());
+        if let (Some(measure), Some(marks)) = (&mut exchange.measure, marks) {
+            measure.attempt.opened = kept.is_none();
+            measure.attempt.note_head(&exchange.request, marks, &writer);
+        }
         let unsent = writer.pending();
         let upload = Pump::new(body, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
         let keeps_case = exchange.scope.pinned.snapshot.settings.header_case;
-        let source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true, keeps_case };
+        let source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true, reset: false, keeps_case };
         let mut waiting = Waiting::new(upload, source);
         let to_head = exchange.request.is_head();
-        let head = match waiting.head(responder, timers).await {
+        let head = waiting.head(responder, timers).await;
+        if let (Some(attempt), Some(marks), HeadSource::H1 { reader, .. }) =
+            (exchange.measured_try(), marks, &waiting.source)
+        {
+            attempt.note_moved(marks, reader, &waiting.upload.sink);
+        }
+        let head = match head {
             Ok(head) => head,
             Err(event) => {
-                let stale = match idle_for {
-                    Some(idle) if matches!(event, Event::Upstream(UpstreamError::Terminated)) => {
+                let stale = match kept {
+                    Some(kept) if matches!(event, Event::Upstream(UpstreamError::Terminated)) => {
                         let idempotent = is_idempotent(&exchange.request.method);
-                        let suspect = idle >= RACE_IDLE || idle < JUST_USED || self.upstream.ends_kept();
-                        waiting.has_raced(suspect, unsent, idempotent).await
+                        waiting.has_raced(kept, &standing.link, unsent, idempotent).await
                     }
                     _ => false,
                 };
@@ -209,6 +214,9 @@ impl Attempt<'_> {
         let content = Body::H1 { reader, decoder: Decoder::new(framing) };
         let reusable = framing != Framing::UntilClose && wire::keeps_alive(&head);
         let head = Response { status: head.status, headers: head.headers };
+        if let Some(attempt) = exchange.measured_try() {
+            attempt.note_answer(&head, false, content.is_end());
+        }
         let carrier = Carrier::H1 { standing, reusable };
         Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
     }
@@ -241,6 +249,11 @@ impl Attempt<'_> {
                 return Err(Failure::Upstream { error, replay: body, outcome, stale: true });
             }
         };
+        if let Some(measure) = &mut exchange.measure {
+            measure.attempt.opened = lease.first;
+            let stream = response.stream_id().as_u32();
+            measure.attempt.note_stream(&exchange.request, exchange.scheme, lease.link(), stream);
+        }
         let untold = lease.is_untold();
         let upload = Pump::new(body, Sink::H2(H2Sink::new(stream, ended)));
         let mut waiting = Waiting::new(upload, HeadSource::H2(Box::new(response)));
@@ -258,6 +271,9 @@ impl Attempt<'_> {
                 return Err(waiting.into_failure(event, stale));
             }
         };
+        if let Some(attempt) = exchange.measured_try() {
+            attempt.note_answer(&head, true, content.is_end());
+        }
         let carrier = Carrier::H2 { _lease: lease };
         Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
     }
@@ -354,9 +370,9 @@ impl Waiting {
     }
 
     /// Whether a kept connection that broke without a byte of an answer says nothing about this request: the upstream
-    /// had closed it, or, where it is suspected of that, may have (ARCHITECTURE.md, "Races on kept connections").
-    async fn has_raced(&self, suspect: bool, unsent: usize, idempotent: bool) -> bool {
-        let (HeadSource::H1 { reader, fresh: true, .. }, Sink::H1 { writer, .. }) =
+    /// had ended it before the request was there (ARCHITECTURE.md, "Races on kept connections").
+    async fn has_raced(&self, kept: Kept, link: &Link, unsent: usize, idempotent: bool) -> bool {
+        let (HeadSource::H1 { reader, fresh: true, reset, .. }, Sink::H1 { writer, .. }) =
             (&self.source, &self.upload.sink)
         else {
             return false;
@@ -365,11 +381,11 @@ impl Waiting {
         if self.refused && self.upload.moved == 0 && writer.pending() == unsent {
             return true;
         }
-        let whole = self.upload.is_done();
-        if idempotent && (suspect || !whole) {
+        if idempotent && *reset && race::is_answer_to_sending(kept, link) {
             return true;
         }
-        (idempotent || whole && self.upload.moved == 0) && had_ended(reader).await
+        let bodiless = self.upload.is_done() && self.upload.moved == 0;
+        (idempotent || bodiless) && race::had_ended(reader).await
     }
 
     fn into_failure(self, event: Event, stale: bool) -> Failure {
@@ -393,59 +409,5 @@ fn client_event(error: &crate::http::h1::body::BodyError) -> Event {
         crate::http::h1::body::BodyError::Malformed => Event::Client(ClientError::Body),
         crate::http::h1::body::BodyError::NotBase64 => Event::Client(ClientError::GrpcWebText),
         _ => Event::Gone,
-    }
-}
-
-/// Whether the peer had ended the connection before what we sent last reached it. Its system answers bytes behind
-/// the end with a reset, and ours then reports a broken pipe; a peer that read them and then closed sends no reset,
-/// and one that reset the connection instead of ending it is reported as such.
-async fn had_ended(reader: &Reader) -> bool {
-    for wait in RESET_LOOKS {
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
-        let error = reader.with_stream(|stream| stream.tcp().and_then(|tcp| tcp.take_error().ok().flatten()));
-        if let Some(error) = error {
-            return error.kind() == std::io::ErrorKind::BrokenPipe;
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::BytesMut;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-    use crate::http::h1::io::split;
-    use crate::stream::Stream;
-
-    /// Sends a request to a peer that ends the connection before or after reading it; gives what is made of that.
-    async fn ended(reads_it: bool) -> bool {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a listener");
-        let (mut peer, _) = listener.accept().await.expect("a client");
-        let (mut reader, mut writer) = split(Stream::Tcp(client), BytesMut::new());
-        if !reads_it {
-            drop(peer);
-            writer.put("GET".into());
-            writer.flush().await.expect("taken by the system");
-        } else {
-            writer.put("GET".into());
-            writer.flush().await.expect("taken by the system");
-            peer.read_exact(&mut [0; 3]).await.expect("all of it");
-            peer.shutdown().await.expect("open");
-            drop(peer);
-        }
-        assert_eq!(reader.fill().await.expect("an orderly end"), 0);
-        had_ended(&reader).await
-    }
-
-    #[tokio::test]
-    async fn an_end_before_the_request_is_told_from_one_behind_it() {
-        assert!(ended(false).await, "bytes behind the end are answered with a reset");
-        assert!(!ended(true).await, "bytes that were read are not");
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum HeadSource {
         scan: Scan,
         /// Whether nothing of a response has come yet.
         fresh: bool,
+        /// Whether the connection was reset rather than ended.
+        reset: bool,
         /// Whether header names go on as the upstream writes them.
         keeps_case: bool,
     },
@@ -45,8 +47,8 @@ pub(super) enum Head {
 impl HeadSource {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
         match self {
-            Self::H1 { reader, scan, fresh, keeps_case } => {
-                let head = ready!(poll_h1(reader, scan, (fresh, *keeps_case), cx))?;
+            Self::H1 { reader, scan, fresh, reset, keeps_case } => {
+                let head = ready!(poll_h1(reader, scan, (fresh, reset, *keeps_case), cx))?;
                 Poll::Ready(Ok(if (100..200).contains(&head.status) && head.status != 101 {
                     *scan = Scan::default();
                     interim(head.status, head.headers)
@@ -94,7 +96,7 @@ fn poll_h2(response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<H
 fn poll_h1(
     reader: &mut Reader,
     scan: &mut Scan,
-    (fresh, keeps_case): (&mut bool, bool),
+    (fresh, reset, keeps_case): (&mut bool, &mut bool, bool),
     cx: &mut Context<'_>,
 ) -> Poll<Result<ResponseHead, UpstreamError>> {
     loop {
@@ -115,8 +117,11 @@ fn poll_h1(
             Ok(None) | Err(_) => return Poll::Ready(Err(UpstreamError::Protocol)),
         }
         match ready!(reader.poll_fill(cx)) {
-            Ok(0) | Err(_) => return Poll::Ready(Err(UpstreamError::Terminated)),
-            Ok(_) => {}
+            Ok(1..) => {}
+            ended => {
+                *reset = ended.is_err();
+                return Poll::Ready(Err(UpstreamError::Terminated));
+            }
         }
     }
 }

@@ -108,6 +108,7 @@ fn copy(exchange: &Exchange, timeout: Option<Duration>) -> Request {
         has_body: request.has_body && request.upgrade.is_none(),
         wire: 0,
         upgrade: request.upgrade.clone(),
+        counted: None,
     }
 }
 
@@ -321,6 +322,7 @@ impl Shadow {
             host: prepare::server_name(&self.request),
             client: None,
             fresh: false,
+            counted: false,
         };
         let lease = match self.upstream.lease(&cluster, wanted).await {
             Ok(lease) => lease,
@@ -364,7 +366,8 @@ async fn over_h1(
     let H1Connection { reader, mut writer, standing, .. } = connection;
     let framing = write_head(request, writer.buffer());
     let mut upload = Pump::new(content, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
-    let mut source = HeadSource::H1 { reader, scan: Scan::default(), fresh: true, keeps_case: false };
+    let mut source =
+        HeadSource::H1 { reader, scan: Scan::default(), fresh: true, reset: false, keeps_case: false };
     let head = match answer(&mut upload, &mut source).await {
         Some(Ok(Head::H1(head))) => head,
         Some(Err(error)) => return picked.observe_failure(&error),
@@ -381,7 +384,7 @@ async fn over_h1(
     let whole = swallow(&mut upload, &mut rest).await && upload.is_done();
     let (Body::H1 { reader, decoder }, Sink::H1 { writer, body }) = (rest, upload.sink) else { return };
     if whole && reusable && body.is_complete() && decoder.is_done() && reader.buffer.is_empty() {
-        upstream.put(H1Connection { reader, writer, idle_for: None, standing });
+        upstream.put(H1Connection { reader, writer, kept: None, standing });
     }
 }
 

@@ -39,6 +39,9 @@ pub(super) async fn run(
     upload.source.settle();
     exchange.record.inner.bytes_received = upload.moved;
     exchange.sent = timers.sent_at();
+    if let Some(measure) = &mut exchange.measure {
+        measure.note_received(&upload.source.live);
+    }
     let mut response = finish_head(&mut exchange, destination, head, &timers);
     if let Some(forms) = exchange.grpc_web {
         content = to_grpc_web(forms, &mut response, content, &mut timers).await;
@@ -297,7 +300,7 @@ fn give_back(
             && decoder.is_done()
             && reader.buffer.is_empty();
         if clean {
-            upstream.put(H1Connection { reader, writer, idle_for: None, standing });
+            upstream.put(H1Connection { reader, writer, kept: None, standing });
         }
     }
     if !upload_done

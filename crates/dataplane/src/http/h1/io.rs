@@ -31,6 +31,8 @@ pub(crate) struct Reader {
     stream: Shared,
     /// Bytes read and not yet consumed.
     pub(crate) buffer: BytesMut,
+    /// Bytes read so far.
+    read: u64,
 }
 
 /// The writing half with what waits to be written: `front`, then `chunk`, then `tail`.
@@ -44,15 +46,16 @@ struct Waiting {
     /// A long piece, written without a copy.
     chunk: Bytes,
     tail: BytesMut,
+    /// Bytes that the system has taken so far.
+    written: u64,
 }
 
 /// Splits a stream; `ahead` are bytes read from it already.
 pub(crate) fn split(stream: Stream, ahead: BytesMut) -> (Reader, Writer) {
     let shared = Rc::new(RefCell::new(stream));
-    let reader = Reader { stream: Rc::clone(&shared), buffer: ahead };
-    let waiting =
-        Waiting { stream: shared, front: BytesMut::new(), chunk: Bytes::new(), tail: BytesMut::new() };
-    (reader, Writer(Box::new(waiting)))
+    let reader = Reader { stream: Rc::clone(&shared), read: ahead.len() as u64, buffer: ahead };
+    let (front, chunk, tail) = (BytesMut::new(), Bytes::new(), BytesMut::new());
+    (reader, Writer(Box::new(Waiting { stream: shared, front, chunk, tail, written: 0 })))
 }
 
 /// Puts the halves together again: the stream and the bytes read ahead.
@@ -71,7 +74,16 @@ impl Reader {
         if self.buffer.capacity() - self.buffer.len() < READ_SIZE / 4 {
             self.buffer.reserve(READ_SIZE);
         }
-        poll_read_buf(Pin::new(&mut *self.stream.borrow_mut()), cx, &mut self.buffer)
+        let read = ready!(poll_read_buf(Pin::new(&mut *self.stream.borrow_mut()), cx, &mut self.buffer));
+        if let Ok(count) = read {
+            self.read += count as u64;
+        }
+        Poll::Ready(read)
+    }
+
+    /// Bytes read so far, consumed or not.
+    pub(crate) fn read(&self) -> u64 {
+        self.read
     }
 
     /// As [`poll_fill`](Self::poll_fill). Dropping the future loses nothing.
@@ -100,6 +112,11 @@ impl Writer {
     /// Bytes that wait to be written.
     pub(crate) fn pending(&self) -> usize {
         self.0.front.len() + self.0.chunk.len() + self.0.tail.len()
+    }
+
+    /// Bytes given to it so far, written or not.
+    pub(crate) fn given(&self) -> u64 {
+        self.0.written + self.pending() as u64
     }
 
     /// Takes `bytes` behind what waits; a long piece is kept as it is when there is none yet.
@@ -143,6 +160,7 @@ impl Writer {
     }
 
     fn consume(&mut self, mut written: usize) {
+        self.0.written += written as u64;
         // Nearly always: a short message, taken at once.
         if written == self.0.front.len() && self.takes_chunk() {
             self.0.front.clear();

@@ -261,8 +261,19 @@ fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientE
     let upgrade = upgrade::requested(&mut headers, framing)?;
     let has_body = framing != Framing::Empty || upgrade.is_some();
     let scheme = None;
-    let request =
-        Request { method, target, authority, scheme, version, headers, user_agent, has_body, wire, upgrade };
+    let request = Request {
+        method,
+        target,
+        authority,
+        scheme,
+        version,
+        headers,
+        user_agent,
+        has_body,
+        wire,
+        upgrade,
+        counted: None,
+    };
     Ok((request, framing))
 }
 

@@ -17,16 +17,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{Counts, END_STREAM, HEADERS, Walk};
 use crate::stream::{Replay, Stream};
 
 /// Bytes before the first frame.
 const PREFACE: usize = crate::http::PREFACE.len();
-/// Bytes of a frame's head (RFC 9113 §4.1).
-const FRAME_HEAD: usize = 9;
-/// Frame type of HEADERS.
-const HEADERS: u8 = 1;
-/// The flag that no body follows.
-const END_STREAM: u8 = 1;
 
 /// Whether this turn may write.
 #[derive(Default)]
@@ -36,6 +31,8 @@ pub(super) struct Gate {
     released: Cell<bool>,
     /// Whether the prefaces have been exchanged.
     begun: Cell<bool>,
+    /// Bytes of the streams on their way in.
+    pub(super) counts: Rc<Counts>,
 }
 
 impl Gate {
@@ -65,8 +62,7 @@ impl Turn {
     /// Wraps a connection on which nothing has been read yet.
     pub(super) fn new(inner: Replay<Stream>) -> (Self, Rc<Gate>) {
         let gate = Rc::<Gate>::default();
-        let walk = Walk { head: [0; FRAME_HEAD], have: 0, skip: PREFACE };
-        (Self { inner, walk, gate: Rc::clone(&gate), settings: BytesMut::new() }, gate)
+        (Self { inner, walk: Walk::behind(PREFACE), gate: Rc::clone(&gate), settings: BytesMut::new() }, gate)
     }
 
     /// Ready when writing is allowed and our SETTINGS are out; wakes the task again when it is not.
@@ -86,38 +82,6 @@ impl Turn {
     }
 }
 
-/// Goes from frame to frame of what is read.
-struct Walk {
-    head: [u8; FRAME_HEAD],
-    /// Bytes of `head` that have come.
-    have: usize,
-    /// Bytes until the next frame.
-    skip: usize,
-}
-
-impl Walk {
-    /// Whether the head of a request with a body begins in `bytes`.
-    fn feed(&mut self, mut bytes: &[u8]) -> bool {
-        let mut begins = false;
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            let taken = bytes.len().min(FRAME_HEAD - self.have);
-            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have == FRAME_HEAD {
-                let [high, middle, low, kind, flags, ..] = self.head;
-                begins |= kind == HEADERS && flags & END_STREAM == 0;
-                self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                self.have = 0;
-            }
-        }
-        begins
-    }
-}
-
 impl AsyncRead for Turn {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -133,7 +97,13 @@ impl AsyncRead for Turn {
             ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
         }
         ready!(read)?;
-        if this.walk.feed(&buffer.filled()[before..]) && !this.gate.released.get() {
+        let mut begins = false;
+        this.walk.feed(&buffer.filled()[before..], |frame| {
+            // The head of a request with a body.
+            begins |= frame.kind == HEADERS && frame.flags & END_STREAM == 0;
+            this.gate.counts.add(frame);
+        });
+        if begins && !this.gate.released.get() {
             this.gate.held.set(true);
         }
         Poll::Ready(Ok(()))
@@ -183,33 +153,5 @@ impl AsyncWrite for Turn {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
-        let length = u8::try_from(payload).expect("short");
-        [vec![0, 0, length, kind, flags, 0, 0, 0, 1], vec![1; payload]].concat()
-    }
-
-    #[test]
-    fn a_request_with_a_body_is_seen_however_the_bytes_are_cut() {
-        for (frames, expected) in [
-            ([frame(4, 0, 6), frame(1, 5, 20)].concat(), false),
-            ([frame(4, 0, 0), frame(1, 4, 20), frame(0, 1, 3)].concat(), true),
-            ([frame(0, 1, 40), frame(8, 0, 4)].concat(), false),
-        ] {
-            let bytes = [vec![b'x'; PREFACE], frames].concat();
-            for step in 1..bytes.len() {
-                let (mut turn, mut seen) = (Walk { head: [0; 9], have: 0, skip: PREFACE }, false);
-                for piece in bytes.chunks(step) {
-                    seen |= turn.feed(piece);
-                }
-                assert_eq!(seen, expected, "in pieces of {step}");
-            }
-        }
     }
 }

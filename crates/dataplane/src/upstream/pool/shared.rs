@@ -13,9 +13,10 @@ use portcullis_snapshot::{Cluster, FastMap};
 use portcullis_traffic::breaker::Breaker;
 use tokio::sync::Notify;
 
-use super::Key;
 use super::slot::{Slot, Slots};
+use super::{Key, Wanted};
 use crate::error::UpstreamError;
+use crate::http::h2::frames::Counting;
 use crate::upstream::connect::{self, Purpose};
 use crate::upstream::keepalive;
 use crate::upstream::link::Link;
@@ -58,6 +59,8 @@ struct H2Connection {
 /// A stream's share of an HTTP/2 connection; given back on drop.
 pub(crate) struct H2Lease {
     connection: Rc<H2Connection>,
+    /// Whether the connection was opened for this stream.
+    pub(crate) first: bool,
 }
 
 impl H2Lease {
@@ -99,7 +102,7 @@ impl Shared {
         &self,
         cluster: &Cluster,
         key: Key,
-        host: Option<&str>,
+        wanted: &Wanted<'_>,
         breaker: &Arc<Breaker>,
     ) -> Result<H2Lease, UpstreamError> {
         if let Some(lease) = self.share(cluster, &key) {
@@ -114,7 +117,7 @@ impl Shared {
             if let Some(opened) = opening {
                 opened.notified().await;
             } else if let Some(slot) = self.slots.take(&key, breaker) {
-                return self.open(cluster, key, host, slot).await;
+                return self.open(cluster, key, wanted, slot).await;
             } else {
                 queued.wait(&key).await;
             }
@@ -146,19 +149,20 @@ impl Shared {
         &self,
         cluster: &Cluster,
         key: Key,
-        host: Option<&str>,
+        wanted: &Wanted<'_>,
         mut slot: Slot,
     ) -> Result<H2Lease, UpstreamError> {
         let opened = Rc::new(Notify::new());
         self.opening.borrow_mut().insert(key.clone(), Rc::clone(&opened));
         let _done = Opening { pool: self, key: &key, opened };
-        let connected = connect::open(cluster, key.dial(host), Purpose::Http2).await;
+        let connected = connect::open(cluster, key.dial(wanted.host), Purpose::Http2).await;
         slot.tried(&connected);
         let connected = connected?;
         if cluster.tls.is_some() && !connected.http2 {
             return Err(UpstreamError::Connect("TLS: the upstream does not offer HTTP/2 (ALPN h2)".into()));
         }
-        let (stream, link) = Link::of(connected);
+        let (stream, link) = Link::of(connected, wanted.counted.then(Rc::default));
+        let stream = Counting::new(stream, link.counts.as_ref());
         let mut settings = h2::client::Builder::new();
         settings
             .initial_window_size(STREAM_WINDOW)
@@ -227,7 +231,7 @@ impl H2Connection {
         connection.active.set(connection.active.get() + 1);
         connection.opened.set(connection.opened.get() + 1);
         connection.last_used.set(Instant::now());
-        H2Lease { connection: Rc::clone(connection) }
+        H2Lease { connection: Rc::clone(connection), first: connection.opened.get() == 1 }
     }
 }
 

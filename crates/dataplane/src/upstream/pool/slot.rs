@@ -13,9 +13,6 @@ use tokio::sync::Notify;
 use super::Key;
 use crate::error::UpstreamError;
 
-/// How long it is remembered that an upstream ended a kept connection.
-const REMEMBERED: Duration = Duration::from_secs(60);
-
 /// The connections of a pool, counted, and who waits for one.
 pub(super) struct Slots {
     metrics: PoolMetrics,
@@ -25,14 +22,12 @@ pub(super) struct Slots {
     queues: RefCell<FastMap<Key, Rc<Notify>>>,
     /// Requests that wait in any of them.
     waiting: Cell<u32>,
-    /// When a kept connection was last found ended by its upstream.
-    ended: Cell<Option<Instant>>,
 }
 
 impl Slots {
     pub(super) fn new(metrics: PoolMetrics) -> Rc<Self> {
         let (open, queues) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { metrics, open, queues, waiting: Cell::new(0), ended: Cell::new(None) })
+        Rc::new(Self { metrics, open, queues, waiting: Cell::new(0) })
     }
 
     /// Leave to open a connection: as far as the cluster's limit goes, and beyond it where this pool has none for
@@ -55,16 +50,6 @@ impl Slots {
         let permit = breaker.try_acquire(Resource::Pending).ok_or(UpstreamError::Overflow)?;
         self.metrics.queued();
         Ok(Queued { _permit: permit, slots: Rc::clone(self) })
-    }
-
-    /// A kept connection was found ended by its upstream.
-    pub(super) fn ended(&self) {
-        self.ended.set(Some(Instant::now()));
-    }
-
-    /// Whether the upstreams of this pool have lately ended connections that were kept.
-    pub(super) fn ends_kept(&self) -> bool {
-        self.ended.get().is_some_and(|at| at.elapsed() < REMEMBERED)
     }
 
     /// Whether anyone waits for a connection.

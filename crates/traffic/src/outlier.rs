@@ -104,7 +104,6 @@ impl Detector {
             return false;
         }
         member.state = State::Out(now);
-        member.monitor.set_ejected(true);
         // Kept from growing where it makes no difference, so that it also falls back in time.
         if self.rules.base_ejection.saturating_mul(member.ejections)
             < self.rules.max_ejection.saturating_add(self.rules.base_ejection)
@@ -134,6 +133,11 @@ impl Detector {
         returned
     }
 
+    /// Shows on the monitors who is out now; what happens later stays unseen until it is shown.
+    pub fn show(&self) {
+        self.members.values().for_each(|member| member.monitor.set_ejected(member.is_out()));
+    }
+
     /// When the next sweep is due.
     #[must_use]
     pub fn next_sweep(&self) -> Instant {
@@ -160,7 +164,6 @@ impl Detector {
                     if now.saturating_duration_since(since) >= term {
                         member.state = State::Back(now);
                         member.monitor.forget_all();
-                        member.monitor.set_ejected(false);
                         self.ejected -= 1;
                         returned = true;
                     }

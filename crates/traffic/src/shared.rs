@@ -131,6 +131,7 @@ impl SharedCluster {
         }
         // Another list of members is seen as it is, whatever was held back.
         detection.held_back = None;
+        detection.detector.iter().for_each(Detector::show);
         self.note_sweep(&detection);
         self.verdicts.fetch_add(1, Ordering::Release);
     }
@@ -232,6 +233,7 @@ impl SharedCluster {
             detection.held_back.get_or_insert(at);
         } else {
             (detection.shown, detection.held_back) = (Some(at), None);
+            detection.detector.iter().for_each(Detector::show);
             self.verdicts.fetch_add(1, Ordering::Release);
         }
     }

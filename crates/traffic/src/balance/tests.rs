@@ -424,6 +424,23 @@ fn a_return_is_held_back_like_an_ejection() {
     }
 }
 
+/// An ejection that is over before anybody looks was shown all the same, and its end a window later.
+#[test]
+fn the_shortest_ejection_is_seen() {
+    let quick = OutlierDetection {
+        interval: Duration::from_millis(10),
+        base_ejection: Duration::from_millis(10),
+        ..rules()
+    };
+    let mut worker = Worker::new(detecting(Balancer::RoundRobin, equal(2), quick));
+    let start = worker.now;
+    worker.fail(1, 3);
+    for (after, used) in [(100, 1), (1_009, 1), (1_010, 2)] {
+        worker.now = start + Duration::from_millis(after);
+        assert_eq!(worker.picks(10).len(), used, "{after} ms");
+    }
+}
+
 #[test]
 fn nobody_panics_while_the_healthy_suffice() {
     // 72 % of the members are able to take everything, so even a threshold of 100 % changes nothing.

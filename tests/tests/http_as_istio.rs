@@ -102,6 +102,58 @@ fn what_cannot_be_served_in_clear() {
     assert_eq!(upstream.connections(), 0);
 }
 
+/// An answer of the gateway's own: its destination's operations apply, see the status before it becomes gRPC, and say
+/// nothing of content that is not there.
+#[test]
+fn operations_on_own_answers() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let rule = "{fault: {abort: {httpStatus: 503, percentage: {value: 100}}}, headers: {response: {set: {x-status: \
+                '%RESP(:status)%', content-type: a/b}}}, route: [{destination: {host: app}, weight: 1, headers: {response: \
+                {set: {x-of: destination}}}}, {destination: {host: empty}, weight: 0}]}";
+    let moved = "{match: [{uri: {prefix: /moved}}], redirect: {uri: /x}, headers: {response: {set: {content-type: a/b}}}}";
+    let gateway = start(&upstream, &[moved.to_owned(), rule.to_owned()]);
+    let shown = |head: &str| {
+        let answer = send(&gateway, head);
+        let names = ["x-status", "x-of", "content-type", "grpc-status"];
+        (answer.status, names.map(|name| answer.header(name).unwrap_or("").to_owned()))
+    };
+    let grpc = "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/grpc\r\ncontent-length: 0";
+    for (head, status, expected) in [
+        (grpc, 200, ["503", "destination", "application/grpc", "14"]),
+        ("GET / HTTP/1.1\r\nhost: a.test", 503, ["503", "destination", "a/b", ""]),
+        ("GET /moved HTTP/1.1\r\nhost: a.test", 301, ["", "", "", ""]),
+    ] {
+        assert_eq!(shown(head), (status, expected.map(str::to_owned)), "{head}");
+    }
+}
+
+/// A preflight of a stranger, with IGNORE: what others might do is told, and not that it may.
+#[test]
+fn a_strangers_preflight_is_answered_without_an_origin() {
+    let upstream = Upstream::serve(|_| ok("fine"));
+    let policy = "corsPolicy: {allowOrigins: [{exact: 'https://a.test'}], allowMethods: [GET], allowHeaders: [x-a], \
+                  exposeHeaders: [x-e], maxAge: 10s, unmatchedPreflights: IGNORE}";
+    let gateway = start(&upstream, &[prefix("/", "app", policy)]);
+    for (origin, told) in [("https://a.test", true), ("https://b.test", false)] {
+        let head = format!(
+            "OPTIONS / HTTP/1.1\r\nhost: a.test\r\norigin: {origin}\r\naccess-control-request-method: GET"
+        );
+        let answer = send(&gateway, &head);
+        assert_eq!(answer.status, 200);
+        let has = |name: &str| answer.header(&format!("access-control-{name}"));
+        assert_eq!(
+            ["allow-methods", "allow-headers", "max-age"].map(has),
+            [Some("GET"), Some("x-a"), Some("10")]
+        );
+        assert_eq!(
+            [has("allow-origin").is_some(), has("expose-headers").is_some()],
+            [told, told],
+            "{origin}"
+        );
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
 /// No route takes a tunnel, whatever it matches on.
 #[test]
 fn a_tunnel_over_http2_has_no_route() {

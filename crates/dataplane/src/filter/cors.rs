@@ -22,22 +22,28 @@ pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Repl
     }
     let mut reply = Reply::new(200, "", Details::new("cors_response"));
     reply.untouched = true;
-    if !allows(policy, origin) {
-        return if policy.forward_unmatched_preflights { None } else { Some(reply) };
+    // A stranger is told what others might do, as in Istio, and not that it may.
+    let allowed = allows(policy, origin);
+    if !allowed && policy.forward_unmatched_preflights {
+        return None;
     }
     let out = &mut reply.headers;
-    out.append("access-control-allow-origin", origin);
-    credentials(policy, out);
+    if allowed {
+        out.append("access-control-allow-origin", origin);
+        credentials(policy, out);
+    }
     if let Some(methods) = &policy.allow_methods {
         out.append("access-control-allow-methods", echoed(methods, Some(method)));
     }
-    if let Some(allowed) = &policy.allow_headers {
+    if let Some(names) = &policy.allow_headers {
         out.append(
             "access-control-allow-headers",
-            echoed(allowed, headers.first("access-control-request-headers")),
+            echoed(names, headers.first("access-control-request-headers")),
         );
     }
-    expose(policy, out);
+    if allowed {
+        expose(policy, out);
+    }
     if let Some(age) = &policy.max_age {
         out.append("access-control-max-age", age);
     }

@@ -51,21 +51,24 @@ pub(crate) fn on_request(exchange: &mut Exchange, destination: &Destination) -> 
     }
 }
 
-/// Applies the operations of the matched route on a response of the gateway's own.
+/// Applies the operations of the matched route on a response of the gateway's own, and those of the destination that
+/// would have answered.
 pub(crate) fn on_response(exchange: &Exchange, response: &mut Response) {
-    on_response_from(exchange, None, response);
+    on_response_as(exchange, 0, response);
 }
 
-/// Applies the operations of the matched route, and of the destination that answered.
-pub(crate) fn on_response_from(
-    exchange: &Exchange,
-    destination: Option<&Destination>,
-    response: &mut Response,
-) {
+/// Applies the operations of the matched route, and of its destination, on an upstream's response.
+pub(crate) fn on_response_from(exchange: &Exchange, response: &mut Response) {
+    on_response_as(exchange, response.status, response);
+}
+
+fn on_response_as(exchange: &Exchange, upstream_status: u16, response: &mut Response) {
     let Some(matched) = &exchange.matched else { return };
     let route = matched.route();
-    let upstream_status = if destination.is_some() { response.status } else { 0 };
-    let destination = destination.map(|destination| &destination.response_headers);
+    let destination = match &route.action {
+        Action::Forward(forward) => Some(&forward.destinations.pick(exchange.draw()).response_headers),
+        Action::Redirect(_) | Action::Respond(_) => None,
+    };
     if route.response_headers.is_empty() && destination.is_none_or(HeaderOps::is_empty) {
         return;
     }

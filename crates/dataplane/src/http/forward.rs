@@ -19,7 +19,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_snapshot::action::{Action, Destination, Forward, Target};
+use portcullis_snapshot::action::{Action, Forward, Target};
 use portcullis_telemetry::flags::Flag;
 use portcullis_telemetry::record::Reason;
 use portcullis_traffic::breaker::Permit;
@@ -70,16 +70,13 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
         None => body,
     };
     let body = Replay::new(body, if forward.retry.attempts > 0 { limit } else { 0 }, limit);
-    Journey { exchange, forward, destination, upstream, bounds, retries: 0, stale: 0 }
-        .travel(body, responder)
-        .await
+    Journey { exchange, forward, upstream, bounds, retries: 0, stale: 0 }.travel(body, responder).await
 }
 
 /// A request on its way to an upstream, through as many tries as it takes.
 struct Journey<'a> {
     exchange: Box<Exchange>,
     forward: &'a Forward,
-    destination: &'a Destination,
     upstream: std::rc::Rc<Upstream>,
     bounds: Bounds,
     retries: u32,

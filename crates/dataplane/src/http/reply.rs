@@ -188,11 +188,7 @@ pub(crate) async fn send(
     if let Some(flag) = reply.flag {
         record.flags.set(flag);
     }
-    if record.grpc && exchange.grpc_web.is_none() && !reply.untouched {
-        to_grpc(&mut reply);
-        exchange.record.inner.grpc_status =
-            reply.headers.first_str("grpc-status").and_then(|text| text.parse().ok());
-    }
+    let is_grpc = record.grpc && exchange.grpc_web.is_none() && !reply.untouched;
     let pinned = Rc::clone(&exchange.scope.pinned);
     let own = &pinned.snapshot.settings.own_headers;
     if !own.debug {
@@ -201,9 +197,16 @@ pub(crate) async fn send(
     let server = own.server.as_ref();
     let mut response = reply.head(server, &exchange.worker().date());
     if !reply.untouched {
+        // Operations see the answer as it is, whatever form the client gets it in.
         operations::on_response(&exchange, &mut response);
+        if is_grpc {
+            to_grpc(&mut response, &reply.body, exchange.request.is_head());
+            reply.body = Bytes::new();
+            exchange.record.inner.grpc_status =
+                response.headers.first_str("grpc-status").and_then(|text| text.parse().ok());
+        }
+        settle_content(&mut response, &reply.body, is_grpc);
         cors::on_response(&exchange, &mut response);
-        restore_length(&mut response, &reply.body);
     }
     if let Some(forms) = exchange.grpc_web
         && grpc_web::on_response(forms, &mut response)
@@ -242,10 +245,15 @@ pub(crate) async fn send(
     Finished::Done { body, sink }
 }
 
-/// The length of the gateway's own body is no header a route may change.
-fn restore_length(response: &mut Response, body: &Bytes) {
+/// Length and type of the gateway's own body are not for a route to say, where there is none.
+fn settle_content(response: &mut Response, body: &Bytes, is_grpc: bool) {
     if !body.is_empty() {
         response.headers.set("content-length", itoa::Buffer::new().format(body.len()));
+    } else {
+        response.headers.remove("content-length");
+        if !is_grpc {
+            response.headers.remove("content-type");
+        }
     }
 }
 
@@ -268,19 +276,17 @@ pub(crate) fn head_size(response: &Response) -> u64 {
 
 /// gRPC over HTTP: status 200, trailers only, the HTTP status mapped (gRPC "HTTP to gRPC Status
 /// Code Mapping").
-fn to_grpc(reply: &mut Reply) {
+fn to_grpc(response: &mut Response, body: &Bytes, to_head: bool) {
+    response.headers.set("content-type", "application/grpc");
     // An injected fault has named its status already.
-    if reply.headers.first("grpc-status").is_some() {
+    if response.headers.first("grpc-status").is_some() {
         return;
     }
-    let code = grpc_code(reply.status);
-    reply.headers.append("content-type", "application/grpc");
-    reply.headers.append("grpc-status", code);
-    if !reply.body.is_empty() {
-        reply.headers.append("grpc-message", percent_encoded(&reply.body));
+    response.headers.append("grpc-status", grpc_code(response.status));
+    if !body.is_empty() && !to_head {
+        response.headers.append("grpc-message", percent_encoded(body));
     }
-    reply.status = 200;
-    reply.body = Bytes::new();
+    response.status = 200;
 }
 
 /// The gRPC status that stands for an HTTP status (gRPC "HTTP to gRPC Status Code Mapping").
@@ -349,10 +355,14 @@ mod tests {
 
     #[test]
     fn grpc_gets_trailers_only() {
-        let mut reply = Reply::new(503, "no healthy\nupstream", Details::NO_HEALTHY_UPSTREAM);
-        to_grpc(&mut reply);
-        assert_eq!((reply.status, reply.body.len()), (200, 0));
-        assert_eq!(reply.headers.first_str("grpc-status"), Some("14"));
-        assert_eq!(reply.headers.first_str("grpc-message"), Some("no healthy%0Aupstream"));
+        for (to_head, message) in [(false, Some("no healthy%0Aupstream")), (true, None)] {
+            let mut response = Response { status: 503, headers: portcullis_snapshot::Headers::default() };
+            response.headers.append("content-type", "text/plain");
+            to_grpc(&mut response, &Bytes::from_static(b"no healthy\nupstream"), to_head);
+            assert_eq!(response.status, 200);
+            let told =
+                ["content-type", "grpc-status", "grpc-message"].map(|name| response.headers.first_str(name));
+            assert_eq!(told, [Some("application/grpc"), Some("14"), message]);
+        }
     }
 }

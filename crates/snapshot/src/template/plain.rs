@@ -79,7 +79,7 @@ plain_operators! {
     DownstreamTlsCipher = "DOWNSTREAM_TLS_CIPHER",
     /// Group of the key exchange, as OpenSSL calls it.
     DownstreamTlsGroup = "DOWNSTREAM_TLS_GROUP",
-    /// Subject of the certificate shown to the client, RFC 2253; of two that could have been, nothing.
+    /// Subject of the certificate shown to the client, RFC 2253.
     DownstreamLocalSubject = "DOWNSTREAM_LOCAL_SUBJECT",
     /// URI subject alternative names of that certificate, comma-joined.
     DownstreamLocalUriSan = "DOWNSTREAM_LOCAL_URI_SAN",

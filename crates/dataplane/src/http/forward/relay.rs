@@ -33,7 +33,7 @@ pub(super) async fn run(
     mut responder: Responder,
     mut timers: Timers,
 ) -> Finished {
-    let Journey { mut exchange, destination, upstream, .. } = journey;
+    let Journey { mut exchange, upstream, .. } = journey;
     // The request counts as one in progress until its response has ended.
     let Answer { head, mut upload, mut content, carrier, admitted } = answer;
     upload.source.settle();
@@ -42,7 +42,7 @@ pub(super) async fn run(
     if let Some(measure) = &mut exchange.measure {
         measure.note_received(&upload.source.live);
     }
-    let mut response = finish_head(&mut exchange, destination, head, &timers);
+    let mut response = finish_head(&mut exchange, head, &timers);
     if let Some(forms) = exchange.grpc_web {
         content = to_grpc_web(forms, &mut response, content, &mut timers).await;
     }
@@ -123,12 +123,7 @@ async fn to_grpc_web(
 }
 
 /// The response head as the client gets it.
-fn finish_head(
-    exchange: &mut Exchange,
-    destination: &portcullis_snapshot::action::Destination,
-    head: Response,
-    timers: &Timers,
-) -> Response {
+fn finish_head(exchange: &mut Exchange, head: Response, timers: &Timers) -> Response {
     let mut response = head;
     let switches = response.status == 101;
     response.headers.retain(|field| {
@@ -163,7 +158,7 @@ fn finish_head(
     if record.grpc {
         record.grpc_status = response.headers.first_str("grpc-status").and_then(|status| status.parse().ok());
     }
-    operations::on_response_from(exchange, Some(destination), &mut response);
+    operations::on_response_from(exchange, &mut response);
     cors::on_response(exchange, &mut response);
     cookie::on_response(exchange, &mut response);
     let date = exchange.worker().date();

@@ -111,7 +111,9 @@ fn operations_on_own_answers() {
                 '%RESP(:status)%', content-type: a/b}}}, route: [{destination: {host: app}, weight: 1, headers: {response: \
                 {set: {x-of: destination}}}}, {destination: {host: empty}, weight: 0}]}";
     let moved = "{match: [{uri: {prefix: /moved}}], redirect: {uri: /x}, headers: {response: {set: {content-type: a/b}}}}";
-    let gateway = start(&upstream, &[moved.to_owned(), rule.to_owned()]);
+    let tea = "{match: [{uri: {prefix: /tea}}], directResponse: {status: 418, body: {string: tea}}, headers: {response: \
+               {remove: [content-type]}}}";
+    let gateway = start(&upstream, &[moved, tea, rule].map(str::to_owned));
     let shown = |head: &str| {
         let answer = send(&gateway, head);
         let names = ["x-status", "x-of", "content-type", "grpc-status"];
@@ -122,6 +124,7 @@ fn operations_on_own_answers() {
         (grpc, 200, ["503", "destination", "application/grpc", "14"]),
         ("GET / HTTP/1.1\r\nhost: a.test", 503, ["503", "destination", "a/b", ""]),
         ("GET /moved HTTP/1.1\r\nhost: a.test", 301, ["", "", "", ""]),
+        ("GET /tea HTTP/1.1\r\nhost: a.test", 418, ["", "", "text/plain", ""]),
     ] {
         assert_eq!(shown(head), (status, expected.map(str::to_owned)), "{head}");
     }
@@ -132,7 +135,7 @@ fn operations_on_own_answers() {
 fn a_strangers_preflight_is_answered_without_an_origin() {
     let upstream = Upstream::serve(|_| ok("fine"));
     let policy = "corsPolicy: {allowOrigins: [{exact: 'https://a.test'}], allowMethods: [GET], allowHeaders: [x-a], \
-                  exposeHeaders: [x-e], maxAge: 10s, unmatchedPreflights: IGNORE}";
+                  exposeHeaders: [x-e], maxAge: 10s, allowCredentials: true, unmatchedPreflights: IGNORE}";
     let gateway = start(&upstream, &[prefix("/", "app", policy)]);
     for (origin, told) in [("https://a.test", true), ("https://b.test", false)] {
         let head = format!(

@@ -30,8 +30,8 @@ pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Repl
     let out = &mut reply.headers;
     if allowed {
         out.append("access-control-allow-origin", origin);
-        credentials(policy, out);
     }
+    credentials(policy, out);
     if let Some(methods) = &policy.allow_methods {
         out.append("access-control-allow-methods", echoed(methods, Some(method)));
     }

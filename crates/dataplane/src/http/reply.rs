@@ -245,10 +245,13 @@ pub(crate) async fn send(
     Finished::Done { body, sink }
 }
 
-/// Length and type of the gateway's own body are not for a route to say, where there is none.
+/// The length of the gateway's own body is not for a route to say, nor that it has no type, or one without a body.
 fn settle_content(response: &mut Response, body: &Bytes, is_grpc: bool) {
     if !body.is_empty() {
         response.headers.set("content-length", itoa::Buffer::new().format(body.len()));
+        if !response.headers.contains("content-type") {
+            response.headers.append("content-type", "text/plain");
+        }
     } else {
         response.headers.remove("content-length");
         if !is_grpc {

@@ -29,6 +29,8 @@ pub struct Report {
     pub(crate) date: String,
     /// Where.
     pub(crate) host: Host,
+    /// How many processes wanted to run there in the minute before the start.
+    pub(crate) load_before: f64,
     /// The workloads' filter.
     pub(crate) only: Option<String>,
     /// Whether the run was a short one.
@@ -95,6 +97,7 @@ impl Report {
             commit: host::commit(),
             date: host::date(),
             host: Host::this(),
+            load_before: host::load(),
             only: plan.only.clone(),
             quick: plan.quick,
             rounds: plan.rounds,

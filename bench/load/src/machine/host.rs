@@ -49,6 +49,12 @@ pub(crate) fn commit() -> String {
     format!("{}{}", said("git", &["rev-parse", "--short=10", "HEAD"]), if changed { "-changed" } else { "" })
 }
 
+/// How many processes have wanted to run in the last minute.
+pub(crate) fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+}
+
 /// The day and the minute, in UTC.
 pub(crate) fn date() -> String {
     said("date", &["-u", "+%Y-%m-%dT%H:%MZ"])

@@ -10,14 +10,25 @@ use crate::workload::Workload;
 const OTHERS: [Metric; 5] =
     [Metric::PerSecond, Metric::P50Us, Metric::P99Us, Metric::P999Us, Metric::CpuPercent];
 
+/// What is no proxy, and cannot win.
+const FLOOR: &str = "forwarder";
+/// With more of its own to do, a machine measures nothing.
+const BUSY: f64 = 1.0;
+
 impl Report {
     /// One line for where it comes from.
     pub(super) fn origin(&self) -> String {
         let quick = if self.quick { "quick run, " } else { "" };
         let rounds = self.rounds;
         let day = self.date.split('T').next().unwrap_or_default();
+        let busy = match self.load_before {
+            load if load > BUSY => {
+                format!(" The machine was busy with other things (load {load:.0}): a first look, no more.")
+            }
+            _ => String::new(),
+        };
         format!(
-            "Measured on {day} at commit `{}`: {quick}{rounds} rounds, {} idle connections, {}, {} cores, {}.",
+            "Measured on {day} at commit `{}`: {quick}{rounds} rounds, {} idle connections, {}, {} cores, {}.{busy}",
             self.commit, self.connections, self.host.cpu, self.host.cores, self.host.kernel
         )
     }
@@ -28,12 +39,13 @@ impl Report {
         self.subjects.iter().map(named).collect::<Vec<_>>().join(", ")
     }
 
-    /// A row for each workload, a column for each subject; the least of a row is bold.
+    /// A row for each workload, a column for each subject; the least of a row is bold, the floor left aside.
     pub(super) fn overview(&self) -> String {
         let names: Vec<&str> = self.subjects.iter().map(|entry| entry.name.as_str()).collect();
         let mut out = format!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
         for workload in self.workloads() {
-            let medians = self.of(workload.name).into_iter().filter_map(|row| row.spread(workload.chief));
+            let proxies = self.of(workload.name).into_iter().filter(|row| row.subject != FLOOR);
+            let medians = proxies.filter_map(|row| row.spread(workload.chief));
             let least = medians.map(|spread| spread.median).fold(f64::INFINITY, f64::min);
             let cells = names.iter().map(|name| cell(self.find(workload.name, name), workload, least));
             let cells: Vec<String> = cells.collect();
@@ -83,7 +95,9 @@ fn cell(row: Option<&Row>, workload: &Workload, least: f64) -> String {
         Some(row) if row.failed.is_some() => "failed".to_owned(),
         Some(row) => match row.spread(workload.chief) {
             None => String::new(),
-            Some(spread) if spread.median <= least => format!("**{}**", chief(workload, spread.median)),
+            Some(spread) if spread.median <= least && row.subject != FLOOR => {
+                format!("**{}**", chief(workload, spread.median))
+            }
             Some(spread) => chief(workload, spread.median),
         },
     }

@@ -47,7 +47,6 @@ pub struct Forward {
 
 /// One destination or a weighted choice.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "`One` is the common case and saves a pointer chase")]
 pub enum Destinations {
     /// The only one; its weight does not matter.
     One(Destination),

@@ -217,7 +217,9 @@ impl Pool {
     }
 
     fn keep(&self, connection: H1Connection) {
-        let H1Connection { reader, writer, standing, .. } = connection;
+        let H1Connection { mut reader, mut writer, standing, .. } = connection;
+        reader.rest();
+        writer.rest();
         let mut pool = self.idle.borrow_mut();
         let idle = match pool.get_mut(&standing.key) {
             Some(idle) => idle,

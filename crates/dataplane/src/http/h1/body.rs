@@ -99,7 +99,7 @@ impl Decoder {
                 Ok(Taken::NeedMore) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            match ready!(reader.poll_fill(cx)) {
+            match ready!(reader.poll_fill_content(cx)) {
                 Ok(0) if self.state == State::UntilClose => {
                     self.state = State::Done;
                     return Poll::Ready(None);

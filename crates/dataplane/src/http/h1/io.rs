@@ -12,13 +12,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use crate::stream::Stream;
+use crate::tcp::pump::Raw as _;
 
-/// Room made for one read, in bytes.
+/// Most bytes of one read.
 const READ_SIZE: usize = 16 * 1024;
+/// Room made for content that flows over a plain socket.
+const FLOW_SIZE: usize = 64 * 1024;
+/// A buffer with more room than this is given back when its connection has nothing to read or write.
+const KEPT_ROOM: usize = 2 * 1024;
 /// Buffered bytes beyond which a writer flushes before taking more.
 pub(crate) const FLUSH_AT: usize = 32 * 1024;
 /// Pieces at least this long are written from where they are instead of being copied.
@@ -26,9 +31,16 @@ const COPY_BELOW: usize = 4 * 1024;
 
 type Shared = Rc<RefCell<Stream>>;
 
+thread_local! {
+    /// Where bytes are read to that nobody knows the number of. Borrowed within a read only.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into());
+}
+
 /// The reading half with its buffer.
 pub(crate) struct Reader {
     stream: Shared,
+    /// Whether the last read brought as much as it could.
+    flows: bool,
     /// Bytes read and not yet consumed.
     pub(crate) buffer: BytesMut,
     /// Bytes read so far.
@@ -53,7 +65,7 @@ struct Waiting {
 /// Splits a stream; `ahead` are bytes read from it already.
 pub(crate) fn split(stream: Stream, ahead: BytesMut) -> (Reader, Writer) {
     let shared = Rc::new(RefCell::new(stream));
-    let reader = Reader { stream: Rc::clone(&shared), read: ahead.len() as u64, buffer: ahead };
+    let reader = Reader { stream: Rc::clone(&shared), flows: false, read: ahead.len() as u64, buffer: ahead };
     let (front, chunk, tail) = (BytesMut::new(), Bytes::new(), BytesMut::new());
     (reader, Writer(Box::new(Waiting { stream: shared, front, chunk, tail, written: 0 })))
 }
@@ -69,16 +81,58 @@ pub(crate) fn join(reader: Reader, writer: Writer) -> (Stream, BytesMut) {
 }
 
 impl Reader {
-    /// Reads more bytes into the buffer; `Ok(0)` is the end of the stream.
+    /// Reads more bytes into the buffer; `Ok(0)` is the end of the stream. While it waits, no memory is held for what
+    /// may come: most connections wait most of the time.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut read))?;
+            self.buffer.extend_from_slice(read.filled());
+            self.read += read.filled().len() as u64;
+            self.flows = read.filled().len() == READ_SIZE;
+            Poll::Ready(Ok(read.filled().len()))
+        })
+    }
+
+    /// As [`poll_fill`](Self::poll_fill), for content: once it flows, it is read where it stays.
+    pub(crate) fn poll_fill_content(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.flows {
+            return self.poll_fill(cx);
+        }
+        let mut stream = self.stream.borrow_mut();
         if self.buffer.capacity() - self.buffer.len() < READ_SIZE / 4 {
-            self.buffer.reserve(READ_SIZE);
+            // TLS gives no more than a record at once, and wants its memory blank.
+            self.buffer.reserve(if stream.raw().is_some() { FLOW_SIZE } else { READ_SIZE });
         }
-        let read = ready!(poll_read_buf(Pin::new(&mut *self.stream.borrow_mut()), cx, &mut self.buffer));
-        if let Ok(count) = read {
-            self.read += count as u64;
+        let read = poll_read_buf(Pin::new(&mut *stream), cx, &mut self.buffer);
+        match &read {
+            Poll::Ready(Ok(count)) => self.read += *count as u64,
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                self.flows = false;
+                if self.buffer.is_empty() {
+                    self.buffer = BytesMut::new();
+                }
+            }
         }
-        Poll::Ready(read)
+        read
+    }
+
+    /// Takes a head of so many bytes off the buffer.
+    pub(crate) fn take_head(&mut self, length: usize) -> BytesMut {
+        // Nearly always that is all there is.
+        if length == self.buffer.len() {
+            std::mem::take(&mut self.buffer)
+        } else {
+            self.buffer.split_to(length)
+        }
+    }
+
+    /// Gives memory back that an idle connection needs none of.
+    pub(crate) fn rest(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_ROOM {
+            self.buffer = BytesMut::new();
+        }
     }
 
     /// Bytes read so far, consumed or not.
@@ -125,6 +179,15 @@ impl Writer {
             self.0.chunk = bytes;
         } else {
             self.buffer().put_slice(&bytes);
+        }
+    }
+
+    /// Gives memory back that an idle connection needs none of.
+    pub(crate) fn rest(&mut self) {
+        for part in [&mut self.0.front, &mut self.0.tail] {
+            if part.is_empty() && part.capacity() > KEPT_ROOM {
+                *part = BytesMut::new();
+            }
         }
     }
 

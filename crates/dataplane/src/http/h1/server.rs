@@ -44,6 +44,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
     // Both are waited for between requests, and entered once for all of these waits.
     let (mut alarm, mut unneeded) = (Alarm::default(), pin!(connection.unneeded()));
     loop {
+        reader.rest();
+        writer.rest();
         let waits = Waits { alarm: &mut alarm, unneeded: unneeded.as_mut() };
         let arrived = match next_head(&connection, &mut reader, waits).await {
             Ok(Some(arrived)) => arrived,
@@ -140,7 +142,7 @@ async fn next_head<U: Future<Output = ()>>(
         }
         let end = if lenient { scan.lenient_end(&reader.buffer) } else { scan.end(&reader.buffer) };
         if let Some(end) = end.map_err(refused)? {
-            let head = reader.buffer.split_to(end);
+            let head = reader.take_head(end);
             let spellings = bounds.keeps_case.then(|| head::spellings(&head));
             let parsed = if lenient { repaired(&head) } else { head::request(head) };
             let mut head = parsed.map_err(refused)?;

@@ -262,12 +262,13 @@ impl Gateway {
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
-    /// What its threads have had of the processor, as the scheduler counts; those that ended meanwhile left out.
+    /// What its workers have had of the processor, as the scheduler counts.
     pub fn processor(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a running process");
         let of_task = |task: fs::DirEntry| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
+            let read = |name| fs::read_to_string(task.path().join(name)).ok();
+            let is_worker = read("comm")?.starts_with("worker-");
+            read("schedstat")?.split(' ').next()?.parse::<u64>().ok().filter(|_| is_worker)
         };
         Duration::from_nanos(tasks.flatten().filter_map(of_task).sum())
     }

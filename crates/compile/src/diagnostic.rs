@@ -384,6 +384,10 @@ impl<'d, 's> Reporter<'d, 's> {
     }
 
     fn joined(&self, field: impl fmt::Display) -> String {
+        if self.diagnostics.are_ignored() {
+            // A path for nobody, for each part of each route.
+            return String::new();
+        }
         let field = field.to_string();
         match field.as_str() {
             "" => self.path.clone(),

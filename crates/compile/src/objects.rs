@@ -11,7 +11,7 @@ use portcullis_api::{
     WorkloadEntry,
 };
 
-pub(crate) use self::table::{Key, Table};
+pub(crate) use self::table::{Key, Pair, Table};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 /// The objects of a kind in one namespace.

@@ -290,8 +290,8 @@ impl FileSource {
     /// Whether nobody is writing to the file, and it does not look as it was last seen, as far as that is known.
     fn is_to_be_read(&self, id: &FileId, stamp: Option<Stamp>) -> bool {
         let as_seen = |known: &Known| known.stamp == stamp && known.doubt.is_none();
-        !self.dirty.open.contains_key(&id.path)
-            && !(stamp.is_some() && self.known.get(id).is_some_and(as_seen))
+        let is_as_seen = stamp.is_some() && self.known.get(id).is_some_and(as_seen);
+        !is_as_seen && !self.dirty.open.contains_key(&id.path)
     }
 
     /// The contents of many files, in order. At the start of a gateway everybody waits for them, so several threads

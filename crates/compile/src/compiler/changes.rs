@@ -10,7 +10,7 @@ use portcullis_api::{
     Resource, Secret, Service, ServiceEntry, VirtualService, WorkloadEntry,
 };
 
-use crate::objects::{Objects, Table};
+use crate::objects::{Objects, Pair, Table};
 
 /// The objects a snapshot was made of, each kind sorted by namespace and name. Kinds that no snapshot depends on are
 /// left out.
@@ -112,7 +112,7 @@ fn changes<S: PartialEq>(
     known: &mut Table<Resource<S>>,
     table: &Table<Resource<S>>,
 ) -> Vec<Change<Resource<S>>> {
-    let says_else = |(old, new): &(Option<&Arc<Resource<S>>>, Option<&Arc<Resource<S>>>)| match (old, new) {
+    let says_else = |(old, new): &Pair<'_, Resource<S>>| match (old, new) {
         (Some(old), Some(new)) => !says_the_same(old, new),
         _ => true,
     };

@@ -15,6 +15,9 @@ pub(crate) type Key = (String, String);
 
 type Entry<T> = (Key, Arc<T>);
 
+/// An object as it was and as it is, as far as it was and is there.
+pub(crate) type Pair<'t, T> = (Option<&'t Arc<T>>, Option<&'t Arc<T>>);
+
 /// The objects of a kind by namespace and name.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
@@ -130,10 +133,7 @@ impl<T> Table<T> {
 
     /// The entries that are not the same object in both, in order: as it was and as it is. What both share is not
     /// looked at.
-    pub(crate) fn differences<'t>(
-        &'t self,
-        newer: &'t Self,
-    ) -> Vec<(Option<&'t Arc<T>>, Option<&'t Arc<T>>)> {
+    pub(crate) fn differences<'t>(&'t self, newer: &'t Self) -> Vec<Pair<'t, T>> {
         let (mut old, mut new) = (Walk::new(&self.blocks), Walk::new(&newer.blocks));
         let mut found = Vec::new();
         loop {
@@ -250,7 +250,7 @@ mod tests {
             let mut keys: Vec<&Key> = keys.collect();
             keys.sort();
             let pairs = keys.into_iter().map(|key| (before.1.get(key), tree.get(key)));
-            let same = |(one, other): &(Option<&Arc<u8>>, Option<&Arc<u8>>)| {
+            let same = |(one, other): &Pair<'_, u8>| {
                 matches!((one, other), (Some(one), Some(other)) if Arc::ptr_eq(one, other))
             };
             prop_assert_eq!(differences, pairs.filter(|pair| !same(pair)).collect::<Vec<_>>());

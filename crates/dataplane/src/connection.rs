@@ -5,7 +5,9 @@ mod proxied;
 pub(crate) mod session;
 
 use std::cell::{OnceCell, RefCell};
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,28 +151,37 @@ pub(crate) async fn serve(
         }
     }
     // Without a TLS chain there is nothing to look for: the first bytes belong to the service.
-    match accepted.listener.plain.clone() {
+    let serving = match accepted.listener.plain.clone() {
         Some(chain) if accepted.listener.tls.is_empty() => {
-            let connection = accepted.sorted(chain, None);
-            run(connection, Stream::Tcp(stream), ahead).await;
+            service(accepted.sorted(chain, None), Stream::Tcp(stream), ahead)
         }
-        _ => tls::sort(accepted, stream, ahead).await,
+        _ => Box::pin(tls::sort(accepted, stream, ahead)).await,
+    };
+    if let Some(serving) = serving {
+        serving.await;
     }
 }
 
-/// Runs the service of the connection's chain; `ahead` has been read from `stream` already.
-pub(crate) async fn run(connection: Connection, stream: Stream, ahead: BytesMut) {
+/// What serves a connection to its end, once it is known. On the heap, so that a connection has the memory that its
+/// service takes, and none for what it might have become or has been: a handshake, another protocol.
+pub(crate) type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The service of the connection's chain, if it has one; `ahead` has been read from `stream` already.
+pub(crate) fn service(connection: Connection, stream: Stream, ahead: BytesMut) -> Option<Serving> {
     let chain = connection.scope().chain;
     match &chain.service {
+        // The connection may outlive many generations: nothing below it holds on to this one.
         ChainService::Http(_) => {
-            // The connection may outlive many generations: nothing below it holds on to this one.
-            drop(chain);
-            // On the heap, and only where there is HTTP: the state of an exchange is four times that of a
-            // connection whose bytes are merely carried.
-            clock::steady(http::serve(Rc::new(connection), stream, ahead)).await;
+            Some(Box::pin(clock::steady(http::serve(Rc::new(connection), stream, ahead))))
         }
-        ChainService::Tcp(route) => tcp::serve(&connection, Arc::clone(route), stream, ahead).await,
-        ChainService::Nothing => tcp::no_route(&connection),
+        ChainService::Tcp(route) => {
+            let way = tcp::way(&connection, Arc::clone(route));
+            Some(tcp::carrying(connection, way, stream, ahead))
+        }
+        ChainService::Nothing => {
+            tcp::no_route(&connection);
+            None
+        }
     }
 }
 

@@ -35,7 +35,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// the first bytes show.
 pub(crate) async fn serve(connection: Rc<Connection>, mut stream: Stream, mut ahead: BytesMut) {
     match connection.tls.as_ref().and_then(|tls| tls.alpn.as_deref()) {
-        Some(b"h2") => return h2::serve(connection, stream, ahead).await,
+        Some(b"h2") => return Box::pin(h2::serve(connection, stream, ahead)).await,
         Some(_) => return h1::server::serve(connection, stream, ahead).await,
         None => {}
     }
@@ -58,7 +58,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut stream: Stream, mut ah
         () = connection.worker.drain.closed() => return,
     };
     if is_http2 {
-        h2::serve(connection, stream, ahead).await;
+        Box::pin(h2::serve(connection, stream, ahead)).await;
     } else if ahead.starts_with(&PREFACE[..TELLING]) && !PREFACE.starts_with(&ahead) {
         // Whoever began like that would not understand an answer in HTTP/1.
         connection.worker.shard.dropped(DropReason::RequestRefused);

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 pub(crate) use ending::Ending;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Serving};
 use crate::postgres::session;
 use crate::stream::Stream;
 use crate::tls::alert::Alert;
@@ -56,13 +56,11 @@ pub(crate) struct Way {
     pub(crate) passed_name: Option<Arc<str>>,
 }
 
-/// Carries a connection whose TLS, if it had any, ended here. `ahead` has been read from `stream`.
-///
-/// Dropping the future closes both sides; the log line is written all the same.
-pub(crate) async fn serve(connection: &Connection, route: Arc<TcpRoute>, stream: Stream, ahead: BytesMut) {
+/// The way of a connection whose TLS, if it had any, ended here.
+pub(crate) fn way(connection: &Connection, route: Arc<TcpRoute>) -> Way {
     let alpn = connection.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
     let payload = if alpn == Some(POSTGRESQL) { Payload::PostgresClear } else { Payload::Bytes };
-    carry(connection, Way { route, payload, passed_name: None }, stream, ahead).await;
+    Way { route, payload, passed_name: None }
 }
 
 /// Closes a connection of a chain that leads nowhere.
@@ -77,13 +75,17 @@ pub(crate) fn no_route(connection: &Connection) {
 /// Carries a connection's bytes to the end, whichever side or limit brings it.
 ///
 /// Dropping the future closes both sides; the log line is written all the same.
-pub(crate) async fn carry(connection: &Connection, way: Way, mut stream: Stream, ahead: BytesMut) {
+pub(crate) fn carrying(connection: Connection, way: Way, stream: Stream, ahead: BytesMut) -> Serving {
+    Box::pin(async move { carry(&connection, way, stream, ahead).await })
+}
+
+async fn carry(connection: &Connection, way: Way, mut stream: Stream, ahead: BytesMut) {
     let mut ending = Ending::of(connection);
     if way.passed_name.is_some() {
         ending.record.sni.clone_from(&way.passed_name);
     }
     let dialled = tokio::select! {
-        dialled = dial::dial(connection, &way, &mut ending) => dialled,
+        dialled = Box::pin(dial::dial(connection, &way, &mut ending)) => dialled,
         () = connection.worker.drain.closed() => return ending.closed_because(SHUTDOWN),
     };
     match dialled {
@@ -94,7 +96,7 @@ pub(crate) async fn carry(connection: &Connection, way: Way, mut stream: Stream,
         Err(error) => {
             ending.failed(&error, &way.route.origin.object);
             drop(ending);
-            farewell::say(&mut stream, &last_words(way.payload, &error)).await;
+            Box::pin(farewell::say(&mut stream, &last_words(way.payload, &error))).await;
         }
     }
 }

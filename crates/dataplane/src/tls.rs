@@ -28,7 +28,7 @@ use portcullis_telemetry::metrics::DropReason;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
-use crate::connection::{self, Accepted, TlsSession};
+use crate::connection::{self, Accepted, Serving, TlsSession};
 use crate::stream::Stream;
 use crate::tcp::{self, Payload, Way};
 use alert::Alert;
@@ -36,28 +36,34 @@ use client_hello::ClientHello;
 use first::{Failure, First, Negotiation, Postgres};
 use handshake::{Inside, POSTGRESQL};
 
-/// Sorts a connection into its chain by what the client sends first, and serves it to its end.
+/// Sorts a connection into its chain by what the client sends first; what serves it then, if anything does.
 ///
 /// Begins with what is in `ahead`. Dropping the future closes the connection.
-pub(crate) async fn sort(accepted: Accepted, mut stream: TcpStream, mut ahead: BytesMut) {
+pub(crate) async fn sort(accepted: Accepted, mut stream: TcpStream, mut ahead: BytesMut) -> Option<Serving> {
     let postgres = if passes_bytes(&accepted.listener) { Postgres::Served } else { Postgres::NotServed };
     let deadline = accepted.started_at + accepted.worker.config.limits.peek_timeout;
     let reading = timeout_at(deadline, first::read(&mut stream, &mut ahead, postgres));
     let first = tokio::select! {
         first = reading => first,
-        () = accepted.worker.drain.closed() => return,
+        () = accepted.worker.drain.closed() => return None,
     };
     match first {
         Ok(Ok(First::Tls(hello, negotiation))) => {
-            by_name(accepted, Hello { stream, ahead, hello, negotiation }).await;
+            by_name(accepted, Hello { stream, ahead, hello, negotiation }).await
         }
         Ok(Ok(other)) => clear::serve(accepted, stream, ahead, other).await,
         // A client of the plain chain may have stopped after bytes that only began like another protocol.
         Ok(Err(Failure::Gone(_))) | Err(_) if clear::may_go_on(&accepted.listener, &ahead) => {
-            clear::serve(accepted, stream, ahead, First::Other).await;
+            clear::serve(accepted, stream, ahead, First::Other).await
         }
-        Ok(Err(failure)) => refuse::first(accepted, stream, &failure).await,
-        Err(_) => refuse::late(accepted, stream, ahead.len()).await,
+        Ok(Err(failure)) => {
+            refuse::first(accepted, stream, &failure).await;
+            None
+        }
+        Err(_) => {
+            refuse::late(accepted, stream, ahead.len()).await;
+            None
+        }
     }
 }
 
@@ -82,52 +88,63 @@ impl Hello {
 }
 
 /// Chooses the chain: exact name, longest wildcard, any (routing as Envoy's filter chain match).
-async fn by_name(accepted: Accepted, client: Hello) {
+async fn by_name(accepted: Accepted, client: Hello) -> Option<Serving> {
     let chains = &accepted.listener.tls;
     let chain = match client.hello.server_name() {
         Some(name) => chains.find(name),
         None => chains.any(),
     };
-    let Some(chain) = chain.cloned() else { return refuse::name(accepted, client).await };
-    match (&chain.tls, &chain.service) {
+    let Some(chain) = chain.cloned() else {
+        refuse::name(accepted, client).await;
+        return None;
+    };
+    let told = match (&chain.tls, &chain.service) {
         (ChainTls::Unavailable { reason }, _) => {
-            let told = (DropReason::CertificateUnavailable, Alert::InternalError, reason.to_string());
-            refuse::chain(accepted, client, &chain, told).await;
+            (DropReason::CertificateUnavailable, Alert::InternalError, reason.to_string())
         }
         (_, ChainService::Http(_)) if client.negotiation == Negotiation::Asked => {
             let why = "this server takes HTTP, not PostgreSQL".to_owned();
-            let told = (DropReason::PostgresNoRoute, Alert::NoApplicationProtocol, why);
-            refuse::chain(accepted, client, &chain, told).await;
+            (DropReason::PostgresNoRoute, Alert::NoApplicationProtocol, why)
         }
-        (ChainTls::None, _) => pass_through(accepted, client, chain).await,
+        (ChainTls::None, _) => return pass_through(accepted, client, &chain),
         (ChainTls::Terminate(tls), _) => {
             let tls = Arc::clone(tls);
-            terminate(accepted, client, chain, tls).await;
+            return terminate(accepted, client, chain, tls).await;
         }
-    }
+    };
+    refuse::chain(accepted, client, &chain, told).await;
+    None
 }
 
 /// Sends the hello on as it came: the server behind ends TLS.
-async fn pass_through(accepted: Accepted, client: Hello, chain: Arc<FilterChain>) {
+fn pass_through(accepted: Accepted, client: Hello, chain: &Arc<FilterChain>) -> Option<Serving> {
     let payload = match client.negotiation {
         Negotiation::Asked => Payload::PostgresTls,
         Negotiation::Direct if client.is_postgres() => Payload::PostgresDirect,
         Negotiation::Direct => Payload::Bytes,
     };
     let passed_name = client.hello.server_name().map(Arc::from);
-    let connection = accepted.sorted(Arc::clone(&chain), None);
+    let connection = accepted.sorted(Arc::clone(chain), None);
     match &chain.service {
         ChainService::Tcp(route) => {
             let way = Way { route: Arc::clone(route), payload, passed_name };
-            tcp::carry(&connection, way, Stream::Tcp(client.stream), client.ahead).await;
+            Some(tcp::carrying(connection, way, Stream::Tcp(client.stream), client.ahead))
         }
         // HTTP cannot be routed without being decrypted; the compiler makes no such chain.
-        ChainService::Http(_) | ChainService::Nothing => tcp::no_route(&connection),
+        ChainService::Http(_) | ChainService::Nothing => {
+            tcp::no_route(&connection);
+            None
+        }
     }
 }
 
 /// Ends TLS here, and gives what is inside to the chain's service.
-async fn terminate(accepted: Accepted, client: Hello, chain: Arc<FilterChain>, tls: Arc<ServerTls>) {
+async fn terminate(
+    accepted: Accepted,
+    client: Hello,
+    chain: Arc<FilterChain>,
+    tls: Arc<ServerTls>,
+) -> Option<Serving> {
     let inside = if matches!(chain.service, ChainService::Http(_)) { Inside::Http } else { Inside::Bytes };
     let asked = client.negotiation == Negotiation::Asked;
     let Hello { stream, ahead, hello, .. } = client;
@@ -135,34 +152,33 @@ async fn terminate(accepted: Accepted, client: Hello, chain: Arc<FilterChain>, t
     let handshake = timeout(limit, handshake::accept(&tls, &hello, inside, stream, ahead));
     let outcome = tokio::select! {
         outcome = handshake => outcome,
-        () = accepted.worker.drain.closed() => return,
+        () = accepted.worker.drain.closed() => return None,
     };
     match outcome {
-        Ok(Ok((stream, session))) => {
-            // Neither is asked for again as long as the connection lives.
-            drop((hello, tls));
-            decrypted(accepted, chain, (Stream::TlsServer(stream), session), asked).await;
+        Ok(Ok((stream, session))) => decrypted(accepted, &chain, (Stream::TlsServer(stream), session), asked),
+        Ok(Err((error, stream))) => {
+            refuse::handshake(accepted, stream, &chain, &hello, &error).await;
+            None
         }
-        Ok(Err((error, stream))) => refuse::handshake(accepted, stream, &chain, &hello, &error).await,
-        Err(_) => refuse::slow_handshake(&accepted, &chain, &hello),
+        Err(_) => {
+            refuse::slow_handshake(&accepted, &chain, &hello);
+            None
+        }
     }
 }
 
-async fn decrypted(
+fn decrypted(
     accepted: Accepted,
-    chain: Arc<FilterChain>,
+    chain: &Arc<FilterChain>,
     (stream, session): (Stream, TlsSession),
     asked: bool,
-) {
-    let connection = accepted.sorted(Arc::clone(&chain), Some(session));
+) -> Option<Serving> {
+    let connection = accepted.sorted(Arc::clone(chain), Some(session));
     match &chain.service {
         ChainService::Tcp(route) if asked => {
             let way = Way { route: Arc::clone(route), payload: Payload::PostgresClear, passed_name: None };
-            tcp::carry(&connection, way, stream, BytesMut::new()).await;
+            Some(tcp::carrying(connection, way, stream, BytesMut::new()))
         }
-        _ => {
-            drop(chain);
-            connection::run(connection, stream, BytesMut::new()).await;
-        }
+        _ => connection::service(connection, stream, BytesMut::new()),
     }
 }

@@ -2,6 +2,7 @@
 //! and exactly one set of counts and one log line come out, however it ends.
 
 use std::cell::OnceCell;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -219,13 +220,15 @@ impl Exchange {
 }
 
 /// Runs one exchange from request head to the end of the response.
-pub(crate) async fn run(
+///
+/// The exchange is put together at once: nothing that only leads to it takes room in what waits for its end.
+pub(crate) fn run(
     connection: &Rc<Connection>,
     request: Request,
     body: Body,
     responder: Responder,
     arrival: Arrival,
-) -> Finished {
+) -> impl Future<Output = Finished> + use<> {
     let mut record = Record::open(connection, arrival);
     record.inner.method = Some(request.method.clone());
     record.inner.path = Some(request.target.clone());
@@ -252,7 +255,7 @@ pub(crate) async fn run(
         draw: OnceCell::new(),
         matched: None,
     });
-    pipeline::run(exchange, body, responder).await
+    pipeline::run(exchange, body, responder)
 }
 
 /// Answers what never became a request, on an HTTP/1 connection that then ends.

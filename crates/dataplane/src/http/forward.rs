@@ -54,7 +54,7 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Resp
             let reason = Reason { object, why: format!("no cluster {name}").into() };
             exchange.record.inner.reason = Some(Box::new(reason));
             let reply = reply::answer(&RouteError::ClusterNotFound.into(), false);
-            return reply::send(exchange, reply, body, responder).await;
+            return Box::pin(reply::send(exchange, reply, body, responder)).await;
         }
     };
     let upstream = exchange.worker().upstream(&exchange.scope.pinned, id);
@@ -95,7 +95,7 @@ impl Journey<'_> {
         loop {
             let pending = match self.pick(&mut tried) {
                 Ok(pending) => pending,
-                Err(error) => return self.fail(error, body, responder).await,
+                Err(error) => return Box::pin(self.fail(error, body, responder)).await,
             };
             // Copies are sent once, however many tries the request takes, and only if there is where to send it.
             if !std::mem::replace(&mut mirrored, true) {
@@ -126,7 +126,7 @@ impl Journey<'_> {
                 }
                 Err(Failure::Client(error, body)) => {
                     let reply = reply::answer(&error.into(), false);
-                    return reply::send(self.exchange, reply, body.into_live(), responder).await;
+                    return Box::pin(reply::send(self.exchange, reply, body.into_live(), responder)).await;
                 }
                 Err(Failure::Upstream { error, replay, outcome, stale }) => {
                     body = replay;
@@ -137,11 +137,11 @@ impl Journey<'_> {
                     }
                     pending.observe_failure(&error);
                     if timers.is_over() || error == UpstreamError::Timeout {
-                        return self.fail(UpstreamError::Timeout, body, responder).await;
+                        return Box::pin(self.fail(UpstreamError::Timeout, body, responder)).await;
                     }
                     match self.leave_to_retry(outcome, body.can_rewind()) {
                         Some(leave) => leave,
-                        None => return self.fail(error, body, responder).await,
+                        None => return Box::pin(self.fail(error, body, responder)).await,
                     }
                 }
             };
@@ -150,7 +150,7 @@ impl Journey<'_> {
             self.retries += 1;
             body.rewind();
             if !timers.wait(wait).await {
-                return self.fail(UpstreamError::Timeout, body, responder).await;
+                return Box::pin(self.fail(UpstreamError::Timeout, body, responder)).await;
             }
             prepare::count_attempt(&mut self.exchange, self.retries + 1);
             self.bounds.announce(&mut self.exchange, timers.elapsed());
@@ -226,7 +226,7 @@ impl Journey<'_> {
         let mut body = body.into_live();
         // What has come while it was tried need not be in the way of the next request.
         body.drop_ahead(self.exchange.body_limit());
-        reply::send(self.exchange, reply, body, responder).await
+        Box::pin(reply::send(self.exchange, reply, body, responder)).await
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) async fn run(mut exchange: Box<Exchange>, mut body: Body, responder: 
         Err(error) => Some(reply::answer(&error, false)),
     };
     match local {
-        Some(reply) => reply::send(exchange, reply, body, responder).await,
+        Some(reply) => Box::pin(reply::send(exchange, reply, body, responder)).await,
         None => forward::run(exchange, body, responder).await,
     }
 }
@@ -85,7 +85,7 @@ async fn decide(exchange: &mut Exchange, body: &mut Body) -> Result<Option<Reply
     let route = matched.route();
     // Injected faults come before CORS and the router; they are not counted in any timeout.
     if let Some(fault) = &route.fault
-        && let Some(reply) = fault::inject(exchange, fault, body).await
+        && let Some(reply) = Box::pin(fault::inject(exchange, fault, body)).await
     {
         return Ok(Some(reply));
     }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::first::First;
 use super::{passes_bytes, refuse};
-use crate::connection::{self, Accepted};
+use crate::connection::{self, Accepted, Serving};
 use crate::postgres::cancel::{self, MAX_TARGETS, Target};
 use crate::postgres::preface::CancelRequest;
 use crate::postgres::session::{NOT_SERVED, TLS_NEEDED};
@@ -26,34 +26,33 @@ use crate::stream::Stream;
 use crate::tcp::{self, Ending, Payload, Way};
 use crate::upstream::introduce::Ends;
 
-/// Serves a connection that is not TLS to its end.
-pub(super) async fn serve(accepted: Accepted, stream: TcpStream, ahead: BytesMut, first: First) {
+/// What serves a connection that is not TLS, if anything does.
+pub(super) async fn serve(
+    accepted: Accepted,
+    stream: TcpStream,
+    ahead: BytesMut,
+    first: First,
+) -> Option<Serving> {
     let plain = accepted.listener.plain.clone();
     let plain_bytes = plain.as_ref().is_some_and(|chain| matches!(chain.service, ChainService::Tcp(_)));
-    match first {
-        First::Cancel(request) => cancel(accepted, stream, ahead, request).await,
-        First::Startup(_) if plain_bytes => postgres(accepted, stream, ahead).await,
+    let (words, why) = match first {
+        First::Cancel(request) => return cancel(accepted, stream, ahead, request).await,
+        First::Startup(_) if plain_bytes => return postgres(accepted, stream, ahead),
         First::Startup(_) if passes_bytes(&accepted.listener) => {
-            refuse::plaintext(accepted, stream, &TLS_NEEDED.encode(), "a PostgreSQL session without TLS")
-                .await;
+            (TLS_NEEDED.encode(), "a PostgreSQL session without TLS")
         }
         First::Startup(_) | First::Question if plain.is_none() => {
-            refuse::plaintext(
-                accepted,
-                stream,
-                &NOT_SERVED.encode(),
-                "a PostgreSQL client on a port for HTTP",
-            )
-            .await;
+            (NOT_SERVED.encode(), "a PostgreSQL client on a port for HTTP")
         }
         _ => match plain {
             Some(chain) => {
-                let connection = accepted.sorted(chain, None);
-                connection::run(connection, Stream::Tcp(stream), ahead).await;
+                return connection::service(accepted.sorted(chain, None), Stream::Tcp(stream), ahead);
             }
-            None => refuse::plaintext(accepted, stream, &[], "no server of this port takes plaintext").await,
+            None => (Vec::new(), "no server of this port takes plaintext"),
         },
-    }
+    };
+    refuse::plaintext(accepted, stream, &words, why).await;
+    None
 }
 
 /// Whether bytes that have not been understood yet may be given to a plain server.
@@ -63,23 +62,26 @@ pub(super) fn may_go_on(listener: &Listener, ahead: &[u8]) -> bool {
 }
 
 /// Takes a PostgreSQL session in clear to the plain server.
-async fn postgres(accepted: Accepted, stream: TcpStream, ahead: BytesMut) {
-    let Some(chain) = accepted.listener.plain.clone() else { return };
+fn postgres(accepted: Accepted, stream: TcpStream, ahead: BytesMut) -> Option<Serving> {
+    let chain = accepted.listener.plain.clone()?;
     let connection = accepted.sorted(Arc::clone(&chain), None);
-    if let ChainService::Tcp(route) = &chain.service {
-        let way = Way { route: Arc::clone(route), payload: Payload::PostgresClear, passed_name: None };
-        tcp::carry(&connection, way, Stream::Tcp(stream), ahead).await;
-    }
+    let ChainService::Tcp(route) = &chain.service else { return None };
+    let way = Way { route: Arc::clone(route), payload: Payload::PostgresClear, passed_name: None };
+    Some(tcp::carrying(connection, way, Stream::Tcp(stream), ahead))
 }
 
 /// Sends a request to cancel to where it can concern someone. The client gets no answer, ever.
-async fn cancel(accepted: Accepted, stream: TcpStream, ahead: BytesMut, request: CancelRequest) {
+async fn cancel(
+    accepted: Accepted,
+    stream: TcpStream,
+    ahead: BytesMut,
+    request: CancelRequest,
+) -> Option<Serving> {
     let sessions = &accepted.worker.sessions;
     let mut targets = sessions.of(accepted.listener.key(), accepted.peer.ip());
     if targets.is_empty() {
         if let Some(chain) = plain_bytes(&accepted.listener) {
-            let connection = accepted.sorted(chain, None);
-            return connection::run(connection, Stream::Tcp(stream), ahead).await;
+            return connection::service(accepted.sorted(chain, None), Stream::Tcp(stream), ahead);
         }
         targets = only_route(&accepted.listener)
             .map(|route| members(&accepted.pinned.snapshot, &route))
@@ -91,7 +93,7 @@ async fn cancel(accepted: Accepted, stream: TcpStream, ahead: BytesMut, request:
     if targets.is_empty() {
         ending.no_chain(format!("a request to cancel process {process} from an address without sessions"));
         ending.count(DropReason::CancelDropped);
-        return;
+        return None;
     }
     let asked = targets.len();
     let client = Ends { source: accepted.peer, destination: accepted.local };
@@ -100,6 +102,7 @@ async fn cancel(accepted: Accepted, stream: TcpStream, ahead: BytesMut, request:
         () = accepted.worker.drain.closed() => 0,
     };
     ending.blame(None, format!("request to cancel process {process}, taken by {taken} of {asked} servers"));
+    None
 }
 
 fn plain_bytes(listener: &Listener) -> Option<Arc<FilterChain>> {

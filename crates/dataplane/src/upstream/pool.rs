@@ -136,6 +136,17 @@ impl Pool {
         Self { idle: RefCell::default(), shared: Shared::new(&slots), slots }
     }
 
+    /// A connection that is there: an idle or shared one. Nearly every request gets one, and waits for nothing.
+    pub(crate) fn lease_at_once(&self, cluster: &Cluster, wanted: &Wanted<'_>) -> Option<Lease> {
+        if wanted.http2 {
+            self.shared.share(cluster, &Key::new(cluster, wanted)).map(Lease::H2)
+        } else if wanted.fresh {
+            None
+        } else {
+            self.take_idle(cluster, &Key::new(cluster, wanted)).map(Lease::H1)
+        }
+    }
+
     /// A connection to `address`: an idle or shared one, else a new one; with `fresh`, an idle HTTP/1 connection
     /// only where no new one may be opened. At the limit of connections, requests wait for one to come free: as
     /// many as `http1MaxPendingRequests` allows, those included for whom one is being opened.

@@ -1,7 +1,6 @@
 //! One try: a connection, the request out, the response head in.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::task::{Context, Poll};
 
 use portcullis_traffic::breaker::{Permit, Resource};
@@ -38,7 +37,7 @@ pub(super) struct Attempt<'a> {
     pub(super) fresh: bool,
 }
 
-/// A response head, with both directions as they stand.
+/// A response head, with both directions as they stand. On the heap where it is made: it is passed on three times.
 pub(super) struct Answer {
     pub(super) head: Response,
     /// The request body on its way; may still be going.
@@ -86,7 +85,7 @@ impl Attempt<'_> {
         body: Replay,
         responder: &mut Responder,
         timers: &mut Timers,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Box<Answer>, Failure> {
         let mut body = body;
         if body.live.is_end() {
             timers.request_sent();
@@ -134,17 +133,23 @@ impl Attempt<'_> {
         let client = cluster.transport.proxy_protocol.map(|_| exchange.connection.ends());
         let counted = exchange.measure.is_some();
         let wanted = Wanted { address, http2, host, client, fresh: self.fresh, counted };
-        let mut leasing = pin!(self.upstream.lease(&cluster, wanted));
-        let leased = poll_fn(|cx| {
-            if let Poll::Ready(lease) = leasing.as_mut().poll(cx) {
-                return Poll::Ready(lease.map_err(Event::Upstream));
+        let leased = match self.upstream.lease_at_once(&cluster, &wanted) {
+            Some(leased) => leased,
+            None => {
+                // On the heap: opening one takes more memory than all else that a request does.
+                let mut leasing = Box::pin(self.upstream.lease(&cluster, wanted));
+                poll_fn(|cx| {
+                    if let Poll::Ready(lease) = leasing.as_mut().poll(cx) {
+                        return Poll::Ready(lease.map_err(Event::Upstream));
+                    }
+                    if body.live.poll_gone(cx).is_ready() || responder.poll_reset(cx).is_ready() {
+                        return Poll::Ready(Err(Event::Gone));
+                    }
+                    timers.poll(cx).map(|expired| Err(expired.into()))
+                })
+                .await?
             }
-            if body.live.poll_gone(cx).is_ready() || responder.poll_reset(cx).is_ready() {
-                return Poll::Ready(Err(Event::Gone));
-            }
-            timers.poll(cx).map(|expired| Err(expired.into()))
-        })
-        .await?;
+        };
         timers.leased();
         // A connection was there, new or kept: failures to connect do not follow one another any more.
         pending.observe(portcullis_traffic::Observation::Connected);
@@ -168,7 +173,7 @@ impl Attempt<'_> {
         body: Replay,
         responder: &mut Responder,
         timers: &mut Timers,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Box<Answer>, Failure> {
         let H1Connection { reader, mut writer, kept, standing } = connection;
         exchange.reached(&standing.link);
         let marks = exchange.measure.as_ref().map(|_| Try::begin(&reader, &writer));
@@ -218,7 +223,7 @@ impl Attempt<'_> {
             attempt.note_answer(&head, false, content.is_end());
         }
         let carrier = Carrier::H1 { standing, reusable };
-        Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
+        Ok(Box::new(Answer { head, upload: waiting.upload, content, carrier, admitted }))
     }
 
     async fn over_h2(
@@ -228,7 +233,7 @@ impl Attempt<'_> {
         body: Replay,
         responder: &mut Responder,
         timers: &mut Timers,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Box<Answer>, Failure> {
         exchange.reached(lease.link());
         let Some(request) = h2_request(&exchange.request, exchange.scheme) else {
             return Err(Failure::Client(ClientError::BadPath, body));
@@ -275,7 +280,7 @@ impl Attempt<'_> {
             attempt.note_answer(&head, true, content.is_end());
         }
         let carrier = Carrier::H2 { _lease: lease };
-        Ok(Answer { head, upload: waiting.upload, content, carrier, admitted })
+        Ok(Box::new(Answer { head, upload: waiting.upload, content, carrier, admitted }))
     }
 }
 

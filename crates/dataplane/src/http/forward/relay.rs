@@ -28,14 +28,14 @@ use crate::upstream::registry::{Picked, Upstream};
 /// Sends the answer to the client and gives the connection back.
 pub(super) async fn run(
     journey: Journey<'_>,
-    answer: Answer,
+    answer: Box<Answer>,
     pending: Picked,
     mut responder: Responder,
     mut timers: Timers,
 ) -> Finished {
     let Journey { mut exchange, upstream, .. } = journey;
     // The request counts as one in progress until its response has ended.
-    let Answer { head, mut upload, mut content, carrier, admitted } = answer;
+    let Answer { head, mut upload, mut content, carrier, admitted } = *answer;
     upload.source.settle();
     exchange.record.inner.bytes_received = upload.moved;
     exchange.sent = timers.sent_at();
@@ -44,7 +44,7 @@ pub(super) async fn run(
     }
     let mut response = finish_head(&mut exchange, head, &timers);
     if let Some(forms) = exchange.grpc_web {
-        content = to_grpc_web(forms, &mut response, content, &mut timers).await;
+        content = Box::pin(to_grpc_web(forms, &mut response, content, &mut timers)).await;
     }
     timers.answered();
     // A stream may outlive many generations; nothing of this one is asked for any more.
@@ -52,7 +52,7 @@ pub(super) async fn run(
     if response.status == 101 {
         // So does a tunnel, until its last byte.
         exchange.record.held = Some(Box::new((admitted, pending)));
-        return switch(exchange, response, responder, upload, content).await;
+        return Box::pin(switch(exchange, response, responder, upload, content)).await;
     }
     let record = &mut exchange.record.inner;
     record.response_code = response.status;
@@ -82,8 +82,8 @@ pub(super) async fn run(
     drop((pending, admitted));
     match ended {
         End::Complete => {}
-        End::Upstream(error) => return broken_upstream(exchange, &error, download).await,
-        End::Client(error) => return out_of_time(exchange, error, download).await,
+        End::Upstream(error) => return Box::pin(broken_upstream(exchange, &error, download)).await,
+        End::Client(error) => return Box::pin(out_of_time(exchange, error, download)).await,
         End::Gone => {
             exchange.record.client_left();
             return Finished::Broken;
@@ -318,12 +318,12 @@ async fn switch(
 ) -> Finished {
     let (Some(protocol), Responder::H1(_)) = (exchange.request.upgrade.clone(), &responder) else {
         let error = UpstreamError::Protocol;
-        return reply::send(
+        return Box::pin(reply::send(
             exchange,
             reply::answer(&error.into(), false),
             upload.source.into_live(),
             responder,
-        )
+        ))
         .await;
     };
     response.headers.append("connection", "Upgrade");

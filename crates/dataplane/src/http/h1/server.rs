@@ -51,8 +51,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
             Ok(Some(arrived)) => arrived,
             Ok(None) => break,
             Err((error, arrival)) => {
-                exchange::refuse(&connection, error, arrival, &mut writer).await;
-                linger(&mut reader, &mut writer).await;
+                Box::pin(exchange::refuse(&connection, error, arrival, &mut writer)).await;
+                Box::pin(linger(&mut reader, &mut writer)).await;
                 return;
             }
         };
@@ -68,21 +68,21 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
             Ok(request) => request,
             Err(error) => {
                 let mut writer = responder.writer;
-                exchange::refuse(&connection, error, arrival, &mut writer).await;
-                linger(&mut reader, &mut writer).await;
+                Box::pin(exchange::refuse(&connection, error, arrival, &mut writer)).await;
+                Box::pin(linger(&mut reader, &mut writer)).await;
                 return;
             }
         };
         let framing = request.1;
         let body = Body::H1 { reader, decoder: Decoder::new(framing) };
         let finished =
-            exchange::run(&connection, request.0, body, AnyResponder::H1(responder), arrival).await;
+            Box::pin(exchange::run(&connection, request.0, body, AnyResponder::H1(responder), arrival)).await;
         let (body, sink) = match finished {
             Finished::Done { body, sink } => (body, sink),
             Finished::Upgraded { body, sink, upstream, record } => {
                 if let (Body::H1 { reader, .. }, Sink::H1 { writer, .. }) = (body, sink) {
                     let (stream, early) = join(reader, writer);
-                    upgrade::splice(&connection, stream, early, upstream, record).await;
+                    Box::pin(upgrade::splice(&connection, stream, early, upstream, record)).await;
                 }
                 return;
             }
@@ -96,7 +96,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         let reusable = sent.is_complete() && sent.keeps_alive() && decoder.is_done();
         if !reusable {
             if expects_body || !reader.buffer.is_empty() {
-                linger(&mut reader, &mut writer).await;
+                Box::pin(linger(&mut reader, &mut writer)).await;
             } else {
                 let _ = writer.shutdown().await;
             }

@@ -125,7 +125,7 @@ impl Shared {
     }
 
     /// A share of a connection with room for another stream.
-    fn share(&self, cluster: &Cluster, key: &Key) -> Option<H2Lease> {
+    pub(super) fn share(&self, cluster: &Cluster, key: &Key) -> Option<H2Lease> {
         let mut shared = self.connections.borrow_mut();
         let connections = shared.get_mut(key)?;
         // One that is too old is left to the streams it has.

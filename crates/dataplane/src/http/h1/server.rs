@@ -13,6 +13,7 @@ use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use portcullis_snapshot::Headers;
@@ -34,6 +35,10 @@ use crate::http::upgrade;
 use crate::http::{LINGER, LINGER_BYTES};
 use crate::stream::Stream;
 
+/// How long a connection that is not needed any more waits all the same: a client that has just had an answer may have sent
+/// its next request, and would lose it. The answer to that one says that it is the last.
+const UNDER_WAY: Duration = Duration::from_millis(500);
+
 /// Empty lines tolerated before a request line (RFC 9112 §2.2).
 const MAX_LEADING_LINES: usize = 2;
 
@@ -42,11 +47,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
     let (mut reader, mut writer) = split(stream, ahead);
     let mut left = connection.worker.config.limits.max_requests.map(NonZeroU64::get);
     // Both are waited for between requests, and entered once for all of these waits.
-    let (mut alarm, mut unneeded) = (Alarm::default(), pin!(connection.unneeded()));
+    let (mut alarm, mut unneeded, mut ending) = (Alarm::default(), pin!(connection.unneeded()), false);
     loop {
         reader.rest();
         writer.rest();
-        let waits = Waits { alarm: &mut alarm, unneeded: unneeded.as_mut() };
+        let waits = Waits { alarm: &mut alarm, unneeded: unneeded.as_mut(), ending: &mut ending };
         let arrived = match next_head(&connection, &mut reader, waits).await {
             Ok(Some(arrived)) => arrived,
             Ok(None) => break,
@@ -112,6 +117,8 @@ type Arrived = (RequestHead, Arrival);
 struct Waits<'a, U> {
     alarm: &'a mut Alarm,
     unneeded: Pin<&'a mut U>,
+    /// Whether that has come.
+    ending: &'a mut bool,
 }
 
 /// Waits for the next request head; `None` when the connection ends between requests.
@@ -187,13 +194,15 @@ async fn wait_idle<U: Future<Output = ()>>(
     mut waits: Waits<'_, U>,
     until: Instant,
 ) -> bool {
+    let begun = clock::now();
     poll_fn(|cx| {
         // A request that has come already is served, draining or not.
         if let Poll::Ready(filled) = reader.poll_fill(cx) {
             return Poll::Ready(matches!(filled, Ok(1..)));
         }
-        let over = waits.alarm.poll(until, cx).is_ready() || waits.unneeded.as_mut().poll(cx).is_ready();
-        if over { Poll::Ready(false) } else { Poll::Pending }
+        *waits.ending = *waits.ending || waits.unneeded.as_mut().poll(cx).is_ready();
+        let until = if *waits.ending { until.min(begun + UNDER_WAY) } else { until };
+        waits.alarm.poll(until, cx).map(|()| false)
     })
     .await
 }

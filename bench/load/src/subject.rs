@@ -84,7 +84,9 @@ impl Choice {
             fs::write(folder.path().join(format!("{stem}.pem")), both)?;
         }
         for (file, text) in self.peer.files {
-            fs::write(folder.path().join(file), values.fill(text))?;
+            let file = folder.path().join(file);
+            file.parent().map_or(Ok(()), fs::create_dir_all)?;
+            fs::write(file, values.fill(text))?;
         }
         let mut command = self.command(core, &values);
         // Appended to, so that what was written can be cut off meanwhile.

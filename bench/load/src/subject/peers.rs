@@ -64,11 +64,12 @@ const WEB_AND_TLS: &[Ability] = &[Ability::Clear, Ability::Http, Ability::Pass];
 const PORTCULLIS: Peer = Peer {
     name: "portcullis",
     able: EVERYTHING,
-    files: &[("config.yaml", include_str!("../../../peers/portcullis/config.yaml"))],
+    // In a folder that is watched, and in which no log is written.
+    files: &[("config/config.yaml", include_str!("../../../peers/portcullis/config.yaml"))],
     arguments: &[
         "run",
         "--config",
-        "@FOLDER@/config.yaml",
+        "@FOLDER@/config/config.yaml",
         "--workers",
         "1",
         "--drain",

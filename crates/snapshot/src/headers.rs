@@ -204,6 +204,12 @@ impl Headers {
             .map_or(name, |spelling| spelling)
     }
 
+    /// Bytes of all names and values, and of `beside` more for each field: what a line has besides, or a limit counts.
+    #[must_use]
+    pub fn size(&self, beside: usize) -> usize {
+        self.iter().map(|field| field.name.len() + field.value.len() + beside).sum()
+    }
+
     /// Bytes of the lines, those that have gone included: never less than [`lines`](Self::lines) gives.
     #[must_use]
     pub fn text_len(&self) -> usize {

@@ -81,7 +81,7 @@ fn is_web(kind: &[u8]) -> bool {
 
 /// Trailers as a frame: lines of `name:value`.
 fn trailers_frame(trailers: &Headers) -> Bytes {
-    let length: usize = trailers.iter().map(|field| field.name.len() + field.value.len() + 3).sum();
+    let length = trailers.size(3);
     let mut frame = BytesMut::with_capacity(FRAME_HEAD + length);
     frame.put_u8(TRAILERS);
     frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));

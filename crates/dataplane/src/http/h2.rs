@@ -187,7 +187,7 @@ fn accept(parts: &::http::request::Parts, has_body: bool) -> Result<Request, Rea
         return Err(Reason::PROTOCOL_ERROR);
     }
     let mut headers = convert::headers(&parts.headers);
-    let wire: usize = headers.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
+    let wire = headers.size(4);
     if wire > MAX_HEAD {
         return Err(Reason::INTERNAL_ERROR);
     }

@@ -213,5 +213,5 @@ fn status_field(response: &Response) -> u64 {
 }
 
 fn lines(headers: &Headers, beside: usize) -> u64 {
-    headers.iter().map(|field| (field.name.len() + field.value.len() + beside) as u64).sum()
+    headers.size(beside) as u64
 }

@@ -273,8 +273,7 @@ pub(crate) fn overwrite_own(response: &mut Response, server: Option<&Bytes>, dat
 
 /// Bytes of a response head as HTTP/1 would write it.
 pub(crate) fn head_size(response: &Response) -> u64 {
-    let lines: usize = response.headers.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
-    (lines + 19) as u64
+    (response.headers.size(4) + 19) as u64
 }
 
 /// gRPC over HTTP: status 200, trailers only, the HTTP status mapped (gRPC "HTTP to gRPC Status

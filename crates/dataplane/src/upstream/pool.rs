@@ -237,9 +237,7 @@ impl Pool {
             None => pool.entry(standing.key.clone()).or_default(),
         };
         let oldest = (idle.len() == MAX_IDLE).then(|| idle.remove(0));
-        if self.slots.has_waiting() {
-            self.slots.freed(&standing.key);
-        }
+        self.slots.freed(&standing.key);
         idle.push(Idle { reader, writer, since: clock::now().into_std(), standing });
         drop(pool);
         drop(oldest);

@@ -19,9 +19,8 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((&first, behind)) = rest.split_first() {
-        let digit = |at: usize| behind.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        let escaped = match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+        let escaped = match (first, behind) {
+            (b'%', [high, low, ..]) => escaped(*high, *low),
             _ => None,
         };
         let escaped = escaped.filter(|byte| !byte.is_ascii_control());
@@ -29,6 +28,12 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
         rest = &behind[if escaped.is_some() { 2 } else { 0 }..];
     }
     Cow::Owned(out)
+}
+
+/// The byte that two hexadecimal digits stand for.
+fn escaped(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 /// A query decoded as far as Envoy does it here: what is printable ASCII and needs no escape in any URL. What looks like
@@ -42,17 +47,12 @@ pub(super) fn printable(query: &str) -> Vec<u8> {
             out.push(first);
             continue;
         };
-        let digit = |byte: &u8| char::from(*byte).to_digit(16);
-        let byte = match (digit(high), digit(low)) {
-            (Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
-            _ => continue,
-        };
-        match byte.filter(|byte| byte.is_ascii_graphic() && !b"\"<>\\^{|}".contains(byte)) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &behind[2..];
-            }
-            None => out.push(first),
+        let Some(byte) = escaped(*high, *low) else { continue };
+        if byte.is_ascii_graphic() && !b"\"<>\\^{|}".contains(&byte) {
+            out.push(byte);
+            rest = &behind[2..];
+        } else {
+            out.push(first);
         }
     }
     out

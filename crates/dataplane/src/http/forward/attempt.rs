@@ -323,8 +323,7 @@ impl Waiting {
                 Head::Interim(status, headers) => {
                     // The client acts on it: there is no way back to another try.
                     self.upload.source.forbid_rewind();
-                    let fields = headers.iter().map(|field| field.name.len() + field.value.len() + 4);
-                    self.interim += fields.sum::<usize>() + INTERIM_COST;
+                    self.interim += headers.size(4) + INTERIM_COST;
                     if self.interim > MAX_INTERIM {
                         return Err(Event::Upstream(UpstreamError::Protocol));
                     }

@@ -52,11 +52,6 @@ impl Slots {
         Ok(Queued { _permit: permit, slots: Rc::clone(self) })
     }
 
-    /// Whether anyone waits for a connection.
-    pub(super) fn has_waiting(&self) -> bool {
-        self.waiting.get() > 0
-    }
-
     /// Tells one of those who wait that a connection, or a share of one, has come free.
     pub(super) fn freed(&self, key: &Key) {
         if self.waiting.get() > 0

@@ -29,7 +29,7 @@ pub(crate) struct TlsSession {
     own: Certificate<Arc<CertificateDer<'static>>>,
     /// What the peer's certificate was verified to chain to, if it was.
     authorities: Option<Arc<[CertificateDer<'static>]>>,
-    issuer: OnceCell<Option<PeerCertificate>>,
+    issuer: Facts,
 }
 
 /// What the server's side of a handshake knows by itself: the name it was asked for, what it showed, and what it expected
@@ -37,10 +37,13 @@ pub(crate) struct TlsSession {
 pub(crate) type Asked =
     (Option<Arc<str>>, Option<Arc<CertificateDer<'static>>>, Option<Arc<[CertificateDer<'static>]>>);
 
+/// What a certificate says, once somebody has asked. On the heap: hardly any connection is asked, and each has room for it.
+type Facts = OnceCell<Option<Box<PeerCertificate>>>;
+
 /// A certificate that is read when it is asked for.
 struct Certificate<D> {
     der: Option<D>,
-    facts: OnceCell<Option<PeerCertificate>>,
+    facts: Facts,
 }
 
 impl TlsSession {
@@ -103,9 +106,9 @@ impl TlsSession {
             candidates
                 .into_iter()
                 .find(|issuer| has_issued(issuer, peer))
-                .map(|issuer| PeerCertificate::new(issuer))
+                .map(|issuer| Box::new(PeerCertificate::new(issuer)))
         };
-        self.issuer.get_or_init(find).as_ref()
+        self.issuer.get_or_init(find).as_deref()
     }
 
     /// Facts of every certificate that the peer sent, its own first.
@@ -116,7 +119,7 @@ impl TlsSession {
 
 impl<D> Certificate<D> {
     fn facts(&self, bytes: impl FnOnce(&D) -> &[u8]) -> Option<&PeerCertificate> {
-        let read = || self.der.as_ref().map(|der| PeerCertificate::new(bytes(der)));
-        self.facts.get_or_init(read).as_ref()
+        let read = || self.der.as_ref().map(|der| Box::new(PeerCertificate::new(bytes(der))));
+        self.facts.get_or_init(read).as_deref()
     }
 }

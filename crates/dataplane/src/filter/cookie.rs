@@ -24,7 +24,7 @@ pub(crate) struct Generated {
 pub(crate) fn generate(exchange: &mut Exchange, policy: &HashPolicy) -> Option<String> {
     let HashPolicy::Cookie { name, path, ttl: Some(ttl), attributes } = policy else { return None };
     let local = exchange.record.inner.downstream_local_address.map(|local| local.to_string());
-    let ends = format!("{}{}", exchange.client, local.unwrap_or_default());
+    let ends = format!("{}{}", exchange.client(), local.unwrap_or_default());
     let value = format!("{:016x}", hash::of_value(ends.as_bytes()));
     let mut line = format!("{name}=\"{value}\"");
     if ttl.as_secs() > 0 {

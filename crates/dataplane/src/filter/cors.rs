@@ -15,7 +15,7 @@ use crate::http::reply::Reply;
 /// Answers a preflight that the policy can answer; `None` lets the request go on.
 pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Reply> {
     let headers = &exchange.request.headers;
-    let origin = exchange.origin.as_ref().filter(|origin| !origin.is_empty())?;
+    let origin = exchange.origin.as_deref().filter(|origin| !origin.is_empty())?;
     let method = headers.first("access-control-request-method").filter(|method| !method.is_empty())?;
     if &exchange.request.method[..] != b"OPTIONS" {
         return None;
@@ -53,7 +53,7 @@ pub(crate) fn preflight(exchange: &Exchange, policy: &CorsPolicy) -> Option<Repl
 /// Marks the response to an allowed origin, the gateway's own answers included: a page may read why it failed.
 pub(crate) fn on_response(exchange: &Exchange, response: &mut Response) {
     let Some(matched) = &exchange.matched else { return };
-    let (Some(policy), Some(origin)) = (&matched.route().cors, &exchange.origin) else { return };
+    let (Some(policy), Some(origin)) = (&matched.route().cors, exchange.origin.as_deref()) else { return };
     if !allows(policy, origin) {
         return;
     }

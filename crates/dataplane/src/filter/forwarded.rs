@@ -67,7 +67,6 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
         Some(client) => (SocketAddr::new(client, 0), client.to_string().into()),
         None => (exchange.connection.peer, peer.clone()),
     };
-    exchange.client = client;
     let appended: Bytes = match received {
         Some(list) if !list.is_empty() => [&list[..], b",", &peer].concat().into(),
         _ => peer,
@@ -99,7 +98,7 @@ pub(crate) fn sanitize(exchange: &mut Exchange) {
     client_certificate(exchange, settings.forward_client_cert);
     exchange.record.inner.x_forwarded_for = Some(appended);
     exchange.record.inner.request_id = id;
-    exchange.record.inner.downstream_remote_address = Some(exchange.client);
+    exchange.record.inner.downstream_remote_address = Some(client);
 }
 
 /// Takes header names with underscores as the settings say.

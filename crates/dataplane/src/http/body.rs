@@ -22,7 +22,7 @@ pub(crate) enum Body {
     /// HTTP/1 bytes.
     H1 {
         /// Gives its bytes; what follows the body stays in it.
-        reader: Reader,
+        reader: Box<Reader>,
         /// Finds the end.
         decoder: Decoder,
     },
@@ -374,9 +374,8 @@ enum State {
     Done,
 }
 
-/// Moves a body from its source to its sink.
-pub(crate) struct Pump<S> {
-    pub(crate) source: S,
+/// Moves a body into its sink, from the source that it is given each time.
+pub(crate) struct Pump {
     pub(crate) sink: Sink,
     /// Content bytes moved so far.
     pub(crate) moved: u64,
@@ -385,9 +384,9 @@ pub(crate) struct Pump<S> {
     state: State,
 }
 
-impl<S: Source> Pump<S> {
-    pub(crate) fn new(source: S, sink: Sink) -> Self {
-        Self { source, sink, moved: 0, grpc_status: None, state: State::Streaming }
+impl Pump {
+    pub(crate) fn new(sink: Sink) -> Self {
+        Self { sink, moved: 0, grpc_status: None, state: State::Streaming }
     }
 
     /// Whether the whole body has been moved and flushed.
@@ -397,13 +396,17 @@ impl<S: Source> Pump<S> {
 
     /// Moves what can be moved; ready at the end. What waits in the sink is flushed whenever the
     /// source has nothing to give, so a lone piece is never held back.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+    pub(crate) fn poll<S: Source>(
+        &mut self,
+        source: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PumpError>> {
         while self.state == State::Streaming {
             ready!(self.sink.poll_ready(cx)).map_err(PumpError::Sink)?;
-            let finished = match self.source.poll_frame(cx) {
+            let finished = match source.poll_frame(cx) {
                 Poll::Ready(Some(Ok(Frame::Data(data)))) => {
                     self.moved += data.len() as u64;
-                    self.sink.data(data, self.source.is_end()).and_then(|()| match self.source.is_end() {
+                    self.sink.data(data, source.is_end()).and_then(|()| match source.is_end() {
                         true => self.sink.finish(None).map(|()| true),
                         false => Ok(false),
                     })

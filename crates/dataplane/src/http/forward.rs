@@ -16,10 +16,13 @@ mod replay;
 mod timers;
 mod wire;
 
+use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_snapshot::action::{Action, Forward, Target};
+use portcullis_snapshot::ClusterId;
+use portcullis_snapshot::action::{Action, Destination, Forward, Target};
 use portcullis_telemetry::flags::Flag;
 use portcullis_telemetry::record::Reason;
 use portcullis_traffic::breaker::Permit;
@@ -30,9 +33,9 @@ use crate::filter::grpc_web::Translation;
 use crate::http::body::Body;
 use crate::http::exchange::{Exchange, Finished};
 use crate::http::message::{Responder, Response};
-use crate::http::reply;
+use crate::http::reply::{self, Reply};
 use crate::upstream::registry::{Picked, Upstream};
-use attempt::{Attempt, Failure};
+use attempt::{Answer, Failure, Lost};
 use prepare::Bounds;
 use replay::Replay;
 use timers::Timers;
@@ -43,117 +46,131 @@ pub(crate) use wire::speaks_http2;
 const MAX_STALE: u32 = 8;
 
 /// Forwards a request whose route says so.
-pub(crate) async fn run(mut exchange: Box<Exchange>, body: Body, responder: Responder) -> Finished {
-    let Some(matched) = exchange.matched.clone() else { return Finished::Broken };
-    let Action::Forward(forward) = &matched.route().action else { return Finished::Broken };
-    let destination = forward.destinations.pick(exchange.draw());
-    let id = match &destination.target {
-        Target::Cluster(id) => *id,
-        Target::Unknown(name) => {
-            let object = Some(matched.route().origin.to_string().into());
-            let reason = Reason { object, why: format!("no cluster {name}").into() };
-            exchange.record.inner.reason = Some(Box::new(reason));
-            let reply = reply::answer(&RouteError::ClusterNotFound.into(), false);
-            return Box::pin(reply::send(exchange, reply, body, responder)).await;
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps its arguments twice, in every request that waits"
+)]
+pub(crate) fn run(
+    mut exchange: Box<Exchange>,
+    body: Body,
+    responder: Responder,
+) -> impl Future<Output = Finished> {
+    async move {
+        let Some(matched) = exchange.matched.clone() else { return Finished::Broken };
+        let Action::Forward(forward) = &matched.route().action else { return Finished::Broken };
+        let destination = forward.destinations.pick(exchange.draw());
+        let id = match &destination.target {
+            Target::Cluster(id) => *id,
+            Target::Unknown(name) => {
+                let object = Some(matched.route().origin.to_string().into());
+                let reason = Reason { object, why: format!("no cluster {name}").into() };
+                exchange.record.inner.reason = Some(Box::new(reason));
+                let reply = reply::answer(&RouteError::ClusterNotFound.into(), false);
+                return Box::pin(reply::send(exchange, reply, body, responder)).await;
+            }
+        };
+        let mut journey = Journey::prepare(exchange, (forward, destination), id, body, responder);
+        match journey.travel().await {
+            Ok((answer, pending)) => relay::run(journey, answer, pending).await,
+            Err(lost) => Box::pin(journey.end(lost)).await,
         }
-    };
-    let upstream = exchange.worker().upstream(&exchange.scope.pinned, id);
-    let cluster = Arc::clone(exchange.scope.pinned.snapshot.cluster(id));
-    exchange.record.inner.cluster = Some(Arc::clone(&cluster));
-    if let Some(measure) = &mut exchange.measure {
-        measure.note_received(&body);
     }
-    let bounds = prepare::request(&mut exchange, forward, destination);
-    let limit = exchange.body_limit();
-    let body = match exchange.grpc_web.and_then(Translation::of_request) {
-        Some(translation) => body.translated(translation),
-        None => body,
-    };
-    let body = Replay::new(body, if forward.retry.attempts > 0 { limit } else { 0 }, limit);
-    Journey { exchange, forward, upstream, bounds, retries: 0, stale: 0 }.travel(body, responder).await
 }
 
-/// A request on its way to an upstream, through as many tries as it takes.
+/// A request on its way to an upstream, through as many tries as it takes. On the heap: what the tries and the answer work
+/// with stays in its place.
 struct Journey<'a> {
     exchange: Box<Exchange>,
+    /// The request's body, as the tries take it.
+    body: Replay,
+    responder: Responder,
+    timers: Timers,
     forward: &'a Forward,
-    upstream: std::rc::Rc<Upstream>,
+    upstream: Rc<Upstream>,
     bounds: Bounds,
     retries: u32,
     /// Kept connections that turned out to be dead.
     stale: u32,
 }
 
-impl Journey<'_> {
-    async fn travel(mut self, mut body: Replay, mut responder: Responder) -> Finished {
-        let limits = &self.exchange.scope.pinned.snapshot.settings.connections;
-        let mut timers = Timers::new(self.bounds.whole, self.forward.retry.per_try_timeout)
-            .of_stream(limits, self.exchange.record.arrived());
+impl<'a> Journey<'a> {
+    /// Makes the request what the upstream gets.
+    fn prepare(
+        mut exchange: Box<Exchange>,
+        (forward, destination): (&'a Forward, &Destination),
+        id: ClusterId,
+        body: Body,
+        responder: Responder,
+    ) -> Box<Self> {
+        let upstream = exchange.worker().upstream(&exchange.scope.pinned, id);
+        let cluster = Arc::clone(exchange.scope.pinned.snapshot.cluster(id));
+        exchange.record.inner.cluster = Some(cluster);
+        if let Some(measure) = &mut exchange.measure {
+            measure.note_received(&body);
+        }
+        let bounds = prepare::request(&mut exchange, forward, destination);
+        let limit = exchange.body_limit();
+        let body = match exchange.grpc_web.and_then(Translation::of_request) {
+            Some(translation) => body.translated(translation),
+            None => body,
+        };
+        let body = Replay::new(body, if forward.retry.attempts > 0 { limit } else { 0 }, limit);
+        let limits = &exchange.scope.pinned.snapshot.settings.connections;
+        let timers = Timers::new(bounds.whole, forward.retry.per_try_timeout)
+            .of_stream(limits, exchange.record.arrived());
+        Box::new(Self { exchange, body, responder, timers, forward, upstream, bounds, retries: 0, stale: 0 })
+    }
+
+    /// Tries until there is an answer for the client, or none to be had.
+    async fn travel(&mut self) -> Result<(Box<Answer>, Picked), Lost> {
         let mut tried = portcullis_traffic::Tried::under(&self.forward.retry);
         let mut retrying = None;
         let mut mirrored = self.forward.mirrors.is_empty();
         loop {
-            let pending = match self.pick(&mut tried) {
-                Ok(pending) => pending,
-                Err(error) => return Box::pin(self.fail(error, body, responder)).await,
-            };
+            let pending = self.pick(&mut tried).map_err(Lost::Upstream)?;
             // Copies are sent once, however many tries the request takes, and only if there is where to send it.
             if !std::mem::replace(&mut mirrored, true) {
-                mirror::start(&self.exchange, &self.forward.mirrors, self.bounds.whole, &mut body);
+                mirror::start(&self.exchange, &self.forward.mirrors, self.bounds.whole, &mut self.body);
             }
-            timers.start_try();
+            self.timers.start_try();
             self.exchange.record.inner.endpoint = Some(Arc::clone(pending.endpoint()));
             self.exchange.link = None;
-            let attempt = Attempt { upstream: &self.upstream, fresh: self.stale > 0 };
-            let answered = attempt.run(&mut self.exchange, &pending, body, &mut responder, &mut timers).await;
+            let answered = self.attempt(&pending).await;
             // The try is over, and with it its share of the retries in progress.
             drop(retrying.take());
             let (permit, wait) = match answered {
                 Ok(answer) => {
                     pending.observe_status(self.status_seen(&answer.head));
-                    let outcome = self.judge(&answer.head);
-                    match self.leave_to_retry(outcome, answer.upload.source.can_rewind()) {
-                        Some(leave) => {
-                            body = answer.upload.source;
-                            leave
-                        }
-                        None => return relay::run(self, answer, pending, responder, timers).await,
+                    match self.leave_to_retry(judge(&answer.head)) {
+                        Some(leave) => leave,
+                        None => return Ok((answer, pending)),
                     }
                 }
-                Err(Failure::Gone) => {
-                    self.exchange.record.client_left();
-                    return Finished::Left;
-                }
-                Err(Failure::Client(error, body)) => {
-                    let reply = reply::answer(&error.into(), false);
-                    return Box::pin(reply::send(self.exchange, reply, body.into_live(), responder)).await;
-                }
-                Err(Failure::Upstream { error, replay, outcome, stale }) => {
-                    body = replay;
-                    if stale && !self.is_attempt(outcome) && body.can_rewind() && self.stale < MAX_STALE {
+                Err(Failure { lost: Lost::Upstream(error), sent, stale }) => {
+                    let outcome = wire::outcome(&error, sent);
+                    if stale && !self.is_attempt(outcome) && self.body.can_rewind() && self.stale < MAX_STALE
+                    {
                         self.stale += 1;
-                        body.rewind();
+                        self.body.rewind();
                         continue;
                     }
                     pending.observe_failure(&error);
-                    if timers.is_over() || error == UpstreamError::Timeout {
-                        return Box::pin(self.fail(UpstreamError::Timeout, body, responder)).await;
+                    if self.timers.is_over() || error == UpstreamError::Timeout {
+                        return Err(Lost::Upstream(UpstreamError::Timeout));
                     }
-                    match self.leave_to_retry(outcome, body.can_rewind()) {
-                        Some(leave) => leave,
-                        None => return Box::pin(self.fail(error, body, responder)).await,
-                    }
+                    self.leave_to_retry(outcome).ok_or(Lost::Upstream(error))?
                 }
+                Err(Failure { lost, .. }) => return Err(lost),
             };
             drop(pending);
             retrying = Some(permit);
             self.retries += 1;
-            body.rewind();
-            if !timers.wait(wait).await {
-                return Box::pin(self.fail(UpstreamError::Timeout, body, responder)).await;
+            self.body.rewind();
+            if !self.timers.wait(wait).await {
+                return Err(Lost::Upstream(UpstreamError::Timeout));
             }
             prepare::count_attempt(&mut self.exchange, self.retries + 1);
-            self.bounds.announce(&mut self.exchange, timers.elapsed());
+            self.bounds.announce(&mut self.exchange, self.timers.elapsed());
         }
     }
 
@@ -169,8 +186,8 @@ impl Journey<'_> {
 
     /// Leave for another try after this one, and how long to wait for it; without it, what this one came to
     /// goes to the client. A limit on retries shows as a flag, not as an answer of its own.
-    fn leave_to_retry(&mut self, outcome: Outcome, can_rewind: bool) -> Option<(Permit, Duration)> {
-        if !can_rewind {
+    fn leave_to_retry(&mut self, outcome: Outcome) -> Option<(Permit, Duration)> {
+        if !self.body.can_rewind() {
             return None;
         }
         let (policy, retries) = (&self.forward.retry, self.retries);
@@ -206,28 +223,44 @@ impl Journey<'_> {
         self.upstream.pick(self.exchange.worker(), hash, tried)
     }
 
-    /// What a response means to the retry policy.
-    fn judge(&self, head: &Response) -> Outcome {
-        let rate_limited = head.headers.contains("x-envoy-ratelimited");
-        Outcome::Response(ResponseFacts { status: head.status, grpc_status: grpc_status(head), rate_limited })
+    /// Ends the exchange without an answer of an upstream.
+    async fn end(mut self: Box<Self>, lost: Lost) -> Finished {
+        let (reply, drops) = match lost {
+            Lost::Gone => {
+                self.exchange.record.client_left();
+                return Finished::Left;
+            }
+            Lost::Client(error) => (reply::answer(&error.into(), false), 0),
+            // What has come while it was tried need not be in the way of the next request.
+            Lost::Upstream(error) => (self.failure(error), self.exchange.body_limit()),
+        };
+        let Self { exchange, body, responder, .. } = *self;
+        let mut body = body.into_live();
+        if drops > 0 {
+            body.drop_ahead(drops);
+        }
+        reply::send(exchange, reply, body, responder).await
     }
 
-    /// Answers with the failure of the last try.
-    async fn fail(mut self, error: UpstreamError, body: Replay, responder: Responder) -> Finished {
-        let failure = error.transport_failure().map(|text| text.to_owned().into());
-        self.exchange.record.inner.upstream_transport_failure_reason = failure;
+    /// What the failure of the last try is answered with.
+    fn failure(&mut self, error: UpstreamError) -> Reply {
+        let record = &mut self.exchange.record.inner;
+        record.upstream_transport_failure_reason =
+            error.transport_failure().map(|text| text.to_owned().into());
         if error == UpstreamError::NoHealthyEndpoint {
             let why = "no healthy endpoint".into();
-            let object = self.exchange.record.inner.cluster.as_ref().map(|cluster| Arc::clone(&cluster.name));
-            self.exchange.record.inner.reason = Some(Box::new(Reason { object, why }));
-            self.exchange.record.inner.endpoint = None;
+            let object = record.cluster.as_ref().map(|cluster| Arc::clone(&cluster.name));
+            record.reason = Some(Box::new(Reason { object, why }));
+            record.endpoint = None;
         }
-        let reply = reply::answer(&Error::Upstream(error), self.retries > 0);
-        let mut body = body.into_live();
-        // What has come while it was tried need not be in the way of the next request.
-        body.drop_ahead(self.exchange.body_limit());
-        Box::pin(reply::send(self.exchange, reply, body, responder)).await
+        reply::answer(&Error::Upstream(error), self.retries > 0)
     }
+}
+
+/// What a response means to the retry policy.
+fn judge(head: &Response) -> Outcome {
+    let rate_limited = head.headers.contains("x-envoy-ratelimited");
+    Outcome::Response(ResponseFacts { status: head.status, grpc_status: grpc_status(head), rate_limited })
 }
 
 /// `grpc-status` in the head of a response: one that consists of nothing else (gRPC, "Trailers-Only").

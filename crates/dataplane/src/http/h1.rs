@@ -1,6 +1,7 @@
 //! HTTP/1.1 on the wire, written for a gateway: strict where two parsers could disagree, and
 //! without a copy, a task or an allocation that a request does not need.
 
+pub(crate) mod accept;
 mod alarm;
 pub(crate) mod body;
 pub(crate) mod encode;

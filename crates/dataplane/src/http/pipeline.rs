@@ -1,6 +1,7 @@
 //! The steps of a request, in Istio's order (telemetry.md §1.3: … fault, CORS, statistics, router).
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,15 +25,25 @@ use crate::http::message::{Responder, text};
 use crate::http::reply::{self, Reply};
 
 /// Takes a request to its answer.
-pub(crate) async fn run(mut exchange: Box<Exchange>, mut body: Body, responder: Responder) -> Finished {
-    let local = match decide(&mut exchange, &mut body).await {
-        Ok(None) => None,
-        Ok(Some(reply)) => Some(reply),
-        Err(error) => Some(reply::answer(&error, false)),
-    };
-    match local {
-        Some(reply) => Box::pin(reply::send(exchange, reply, body, responder)).await,
-        None => forward::run(exchange, body, responder).await,
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps its arguments twice, in every request that waits"
+)]
+pub(crate) fn run(
+    mut exchange: Box<Exchange>,
+    mut body: Body,
+    responder: Responder,
+) -> impl Future<Output = Finished> {
+    async move {
+        let local = match decide(&mut exchange, &mut body).await {
+            Ok(reply) => reply,
+            Err(error) => Some(reply::answer(&error, false)),
+        };
+        // On the heap: most requests have none, and each would keep room for it.
+        match local.map(Box::new) {
+            Some(reply) => Box::pin(reply::send(exchange, *reply, body, responder)).await,
+            None => forward::run(exchange, body, responder).await,
+        }
     }
 }
 
@@ -91,7 +102,7 @@ async fn decide(exchange: &mut Exchange, body: &mut Body) -> Result<Option<Reply
     }
     // A preflight that the policy can answer goes no further.
     if route.cors.is_some() {
-        exchange.origin = exchange.request.headers.joined_owned("origin");
+        exchange.origin = exchange.request.headers.joined_owned("origin").map(Box::new);
     }
     if let Some(policy) = &route.cors
         && let Some(reply) = cors::preflight(exchange, policy)

@@ -233,8 +233,8 @@ pub(crate) async fn send(
     exchange.record.settled = true;
     let follows = if sent.is_empty() { Follows::Nothing } else { Follows::Body };
     let Ok(sink) = responder.start(&response, follows) else { return Finished::Broken };
-    let mut pump = Pump::new(Fixed(Some(sent)), sink);
-    if std::future::poll_fn(|cx| pump.poll(cx)).await.is_err() {
+    let (mut sent, mut pump) = (Fixed(Some(sent)), Pump::new(sink));
+    if std::future::poll_fn(|cx| pump.poll(&mut sent, cx)).await.is_err() {
         return Finished::Broken;
     }
     let mut sink = pump.sink;

@@ -64,10 +64,8 @@ impl Key {
 
 /// An HTTP/1 connection on loan.
 pub(crate) struct H1Connection {
-    pub(crate) reader: Reader,
+    pub(crate) reader: Box<Reader>,
     pub(crate) writer: Writer,
-    /// How it had been kept; `None` for a new one.
-    pub(crate) kept: Option<Kept>,
     /// On the heap once for its whole life: a connection changes hands several times a request.
     pub(crate) standing: Box<Standing>,
 }
@@ -75,6 +73,8 @@ pub(crate) struct H1Connection {
 /// What stays with a connection, on loan or idle.
 pub(crate) struct Standing {
     key: Key,
+    /// How it had been kept before the present request; `None` for a new one.
+    pub(crate) kept: Option<Kept>,
     /// Requests sent before the present one.
     pub(crate) served: u32,
     /// What is known of it.
@@ -116,7 +116,7 @@ pub(crate) enum Lease {
 }
 
 struct Idle {
-    reader: Reader,
+    reader: Box<Reader>,
     writer: Writer,
     since: Instant,
     standing: Box<Standing>,
@@ -194,20 +194,20 @@ impl Pool {
         slot.tried(&connected);
         let (stream, link) = Link::of(connected?, None);
         let (reader, writer) = split(stream, BytesMut::new());
-        let standing = Box::new(Standing { key, served: 0, link, slot });
-        Ok(H1Connection { reader, writer, kept: None, standing })
+        let standing = Box::new(Standing { key, kept: None, served: 0, link, slot });
+        Ok(H1Connection { reader, writer, standing })
     }
 
     /// The most recently used idle connection that is still good.
     fn take_idle(&self, cluster: &Cluster, key: &Key) -> Option<H1Connection> {
         let mut pool = self.idle.borrow_mut();
         let idle = pool.get_mut(key)?;
-        while let Some(Idle { reader, writer, since, standing }) = idle.pop() {
+        while let Some(Idle { reader, writer, since, mut standing }) = idle.pop() {
             let over = standing.slot.is_older(cluster.pool.max_connection_duration);
             if !over && !reader.with_stream(crate::stream::Stream::is_stale) {
                 let lent = clock::now().into_std();
-                let kept = Some(Kept { idle: lent.saturating_duration_since(since), lent });
-                return Some(H1Connection { reader, writer, kept, standing });
+                standing.kept = Some(Kept { idle: lent.saturating_duration_since(since), lent });
+                return Some(H1Connection { reader, writer, standing });
             }
             drop(standing);
         }

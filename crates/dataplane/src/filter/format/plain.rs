@@ -30,7 +30,7 @@ impl Facts<'_> {
         match operator {
             Op::DownstreamRemoteAddress
             | Op::DownstreamRemoteAddressWithoutPort
-            | Op::DownstreamRemotePort => Some(exchange.client),
+            | Op::DownstreamRemotePort => Some(exchange.client()),
             Op::DownstreamDirectRemoteAddress
             | Op::DownstreamDirectRemoteAddressWithoutPort
             | Op::DownstreamDirectRemotePort => Some(exchange.connection.direct),

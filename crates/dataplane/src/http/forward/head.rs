@@ -20,7 +20,7 @@ pub(super) enum HeadSource {
     /// An HTTP/1 connection.
     H1 {
         /// Gives its bytes.
-        reader: Reader,
+        reader: Box<Reader>,
         /// Looks for the end.
         scan: Scan,
         /// Whether nothing of a response has come yet.

@@ -356,6 +356,18 @@ fn forwarded_by(request: &mut Request, own: std::net::IpAddr) {
     request.headers.set("x-forwarded-for", value);
 }
 
+/// What goes up, and how far it has come.
+struct Upload<'a> {
+    content: Content<'a>,
+    pump: Pump,
+}
+
+impl<'a> Upload<'a> {
+    fn new(content: Content<'a>, sink: Sink) -> Self {
+        Self { content, pump: Pump::new(sink) }
+    }
+}
+
 async fn over_h1(
     upstream: &Upstream,
     request: &Request,
@@ -365,7 +377,7 @@ async fn over_h1(
 ) {
     let H1Connection { reader, mut writer, standing, .. } = connection;
     let framing = write_head(request, writer.buffer());
-    let mut upload = Pump::new(content, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
+    let mut upload = Upload::new(content, Sink::H1 { writer, body: BodyWriter::new(framing, true) });
     let mut source =
         HeadSource::H1 { reader, scan: Scan::default(), fresh: true, reset: false, keeps_case: false };
     let head = match answer(&mut upload, &mut source).await {
@@ -381,10 +393,10 @@ async fn over_h1(
     observe(picked, request, &Response { status: head.status, headers: head.headers });
     let HeadSource::H1 { reader, .. } = source else { return };
     let mut rest = Body::H1 { reader, decoder: Decoder::new(framing) };
-    let whole = swallow(&mut upload, &mut rest).await && upload.is_done();
-    let (Body::H1 { reader, decoder }, Sink::H1 { writer, body }) = (rest, upload.sink) else { return };
+    let whole = swallow(&mut upload, &mut rest).await && upload.pump.is_done();
+    let (Body::H1 { reader, decoder }, Sink::H1 { writer, body }) = (rest, upload.pump.sink) else { return };
     if whole && reusable && body.is_complete() && decoder.is_done() && reader.buffer.is_empty() {
-        upstream.put(H1Connection { reader, writer, kept: None, standing });
+        upstream.put(H1Connection { reader, writer, standing });
     }
 }
 
@@ -403,13 +415,13 @@ async fn over_h2(request: &Request, scheme: &str, lease: H2Lease, content: Conte
             return picked.observe_failure(&h2_error(&error));
         }
     };
-    let mut upload = Pump::new(content, Sink::H2(H2Sink::new(stream, ended)));
+    let mut upload = Upload::new(content, Sink::H2(H2Sink::new(stream, ended)));
     let mut source = HeadSource::H2(Box::new(response));
     match answer(&mut upload, &mut source).await {
         Some(Ok(Head::H2(head, mut rest))) => {
             observe(picked, request, &head);
-            if !swallow(&mut upload, &mut rest).await || !upload.is_done() {
-                upload.sink.abort();
+            if !swallow(&mut upload, &mut rest).await || !upload.pump.is_done() {
+                upload.pump.sink.abort();
             }
         }
         Some(Err(error)) => {
@@ -418,15 +430,12 @@ async fn over_h2(request: &Request, scheme: &str, lease: H2Lease, content: Conte
             }
             picked.observe_failure(&error);
         }
-        _ => upload.sink.abort(),
+        _ => upload.pump.sink.abort(),
     }
 }
 
 /// The final head of the answer; `None` when the copy cannot be completed.
-async fn answer(
-    upload: &mut Pump<Content<'_>>,
-    source: &mut HeadSource,
-) -> Option<Result<Head, UpstreamError>> {
+async fn answer(upload: &mut Upload<'_>, source: &mut HeadSource) -> Option<Result<Head, UpstreamError>> {
     let mut refused = false;
     loop {
         let head = poll_fn(|cx| {
@@ -443,7 +452,7 @@ async fn answer(
 }
 
 /// Reads the rest of the answer while the rest of the copy goes up; whether it came to its end.
-async fn swallow(upload: &mut Pump<Content<'_>>, rest: &mut Body) -> bool {
+async fn swallow(upload: &mut Upload<'_>, rest: &mut Body) -> bool {
     let mut refused = false;
     poll_fn(|cx| {
         if !push(upload, &mut refused, cx) {
@@ -461,9 +470,9 @@ async fn swallow(upload: &mut Pump<Content<'_>>, rest: &mut Body) -> bool {
 }
 
 /// Sends what can be sent; false when the copy is given up.
-fn push(upload: &mut Pump<Content<'_>>, refused: &mut bool, cx: &mut Context<'_>) -> bool {
-    if !*refused && !upload.is_done() {
-        match upload.poll(cx) {
+fn push(upload: &mut Upload<'_>, refused: &mut bool, cx: &mut Context<'_>) -> bool {
+    if !*refused && !upload.pump.is_done() {
+        match upload.pump.poll(&mut upload.content, cx) {
             Poll::Ready(Err(crate::http::body::PumpError::Source(_))) => return false,
             // The mirror takes no more; its answer may still come.
             Poll::Ready(Err(crate::http::body::PumpError::Sink(_))) => *refused = true,

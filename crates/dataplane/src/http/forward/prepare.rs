@@ -181,7 +181,7 @@ fn hash_key(exchange: &mut Exchange, policy: &HashPolicy) -> Option<u64> {
         HashPolicy::Query(name) => {
             exchange.view().query_parameter(name).map(|value| hash::of_value(value.as_bytes()))
         }
-        HashPolicy::SourceIp => Some(hash::of_address(exchange.client.ip())),
+        HashPolicy::SourceIp => Some(hash::of_address(exchange.client().ip())),
         HashPolicy::Cookie { name, .. } => match cookie(&exchange.request.headers, name) {
             Some(value) => Some(hash::of_value(value)),
             None => cookie_filter::generate(exchange, policy).map(|value| hash::of_value(value.as_bytes())),

@@ -36,7 +36,7 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into());
 }
 
-/// The reading half with its buffer.
+/// The reading half with its buffer. It is handed about in a box, as [`Writer`] is.
 pub(crate) struct Reader {
     stream: Shared,
     /// Whether the last read brought as much as it could.
@@ -63,11 +63,11 @@ struct Waiting {
 }
 
 /// Splits a stream; `ahead` are bytes read from it already.
-pub(crate) fn split(stream: Stream, ahead: BytesMut) -> (Reader, Writer) {
+pub(crate) fn split(stream: Stream, ahead: BytesMut) -> (Box<Reader>, Writer) {
     let shared = Rc::new(RefCell::new(stream));
     let reader = Reader { stream: Rc::clone(&shared), flows: false, read: ahead.len() as u64, buffer: ahead };
     let (front, chunk, tail) = (BytesMut::new(), Bytes::new(), BytesMut::new());
-    (reader, Writer(Box::new(Waiting { stream: shared, front, chunk, tail, written: 0 })))
+    (Box::new(reader), Writer(Box::new(Waiting { stream: shared, front, chunk, tail, written: 0 })))
 }
 
 /// Puts the halves together again: the stream and the bytes read ahead.

@@ -15,10 +15,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use portcullis_snapshot::Headers;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::accept::accept;
 use super::alarm::Alarm;
 use super::body::Decoder;
 use super::encode::{self, BodyWriter};
@@ -29,8 +30,8 @@ use crate::clock;
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::http::body::{Body, Sink};
-use crate::http::exchange::{self, Arrival, Finished};
-use crate::http::message::{Follows, Request, Responder as AnyResponder, Response};
+use crate::http::exchange::{self, Arrival, Finished, Record};
+use crate::http::message::{Follows, Responder as AnyResponder, Response};
 use crate::http::upgrade;
 use crate::http::{LINGER, LINGER_BYTES};
 use crate::stream::Stream;
@@ -43,6 +44,9 @@ const UNDER_WAY: Duration = Duration::from_millis(500);
 const MAX_LEADING_LINES: usize = 2;
 
 /// Serves requests until the connection ends.
+///
+/// What a request and its response are made of is put together and taken apart in [`begin`] and [`rest_of`], which do not
+/// wait: whatever stands here as well as in them would take room in every connection for as long as it lives.
 pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: BytesMut) {
     let (mut reader, mut writer) = split(stream, ahead);
     let mut left = connection.worker.config.limits.max_requests.map(NonZeroU64::get);
@@ -52,63 +56,127 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         reader.rest();
         writer.rest();
         let waits = Waits { alarm: &mut alarm, unneeded: unneeded.as_mut(), ending: &mut ending };
-        let arrived = match next_head(&connection, &mut reader, waits).await {
-            Ok(Some(arrived)) => arrived,
-            Ok(None) => break,
-            Err((error, arrival)) => {
-                Box::pin(exchange::refuse(&connection, error, arrival, &mut writer)).await;
-                Box::pin(linger(&mut reader, &mut writer)).await;
-                return;
-            }
+        let arrived = next_head(&connection, &mut reader, waits).await;
+        let rest = match begin(&connection, arrived, (reader, writer), &mut left) {
+            Begun::Exchange { exchange, expects_body } => rest_of(exchange.await, expects_body),
+            Begun::Ended(rest) => rest,
         };
-        let (head, arrival) = arrived;
-        let mut responder = Responder::new(Rc::clone(&connection), writer, &head);
-        left = left.map(|left| left.saturating_sub(1));
-        if left == Some(0) {
-            responder.close_after();
-        }
-        let expects_body = head.framing != Framing::Empty;
-        let scheme = if connection.tls.is_some() { "https" } else { "http" };
-        let request = match accept(head, scheme) {
-            Ok(request) => request,
-            Err(error) => {
-                let mut writer = responder.writer;
-                Box::pin(exchange::refuse(&connection, error, arrival, &mut writer)).await;
-                Box::pin(linger(&mut reader, &mut writer)).await;
-                return;
-            }
-        };
-        let framing = request.1;
-        let body = Body::H1 { reader, decoder: Decoder::new(framing) };
-        let finished =
-            Box::pin(exchange::run(&connection, request.0, body, AnyResponder::H1(responder), arrival)).await;
-        let (body, sink) = match finished {
-            Finished::Done { body, sink } => (body, sink),
-            Finished::Upgraded { body, sink, upstream, record } => {
-                if let (Body::H1 { reader, .. }, Sink::H1 { writer, .. }) = (body, sink) {
-                    let (stream, early) = join(reader, writer);
-                    Box::pin(upgrade::splice(&connection, stream, early, upstream, record)).await;
-                }
-                return;
-            }
-            Finished::Left | Finished::Broken => return,
-        };
-        let (Body::H1 { reader: same, decoder }, Sink::H1 { writer: same_writer, body: sent }) = (body, sink)
-        else {
-            return;
-        };
-        (reader, writer) = (same, same_writer);
-        let reusable = sent.is_complete() && sent.keeps_alive() && decoder.is_done();
-        if !reusable {
-            if expects_body || !reader.buffer.is_empty() {
-                Box::pin(linger(&mut reader, &mut writer)).await;
-            } else {
+        match rest {
+            Rest::Open(halves) => (reader, writer) = halves,
+            Rest::Refused(refused) => return Box::pin(refuse(&connection, refused)).await,
+            Rest::Linger(mut halves) => return Box::pin(linger(&mut halves)).await,
+            Rest::Shut(mut writer) => {
                 let _ = writer.shutdown().await;
+                return;
             }
-            return;
+            Rest::Upgraded(upgraded) => return Box::pin(tunnel(&connection, upgraded)).await,
+            Rest::Gone => return,
         }
     }
-    let _ = writer.shutdown().await;
+}
+
+type Halves = (Box<Reader>, Writer);
+
+/// What follows on the wait for a request.
+enum Begun<F> {
+    /// A request, on the heap: it takes more memory than all else of a connection.
+    Exchange { exchange: Pin<Box<F>>, expects_body: bool },
+    /// Nothing more.
+    Ended(Rest),
+}
+
+/// What is left of a connection when a request is over, or none has come.
+enum Rest {
+    /// It takes another request.
+    Open(Halves),
+    Refused(Box<Refused>),
+    /// It ends, and its client may still be sending.
+    Linger(Box<Halves>),
+    /// It ends.
+    Shut(Writer),
+    Upgraded(Box<Upgraded>),
+    /// It has ended already.
+    Gone,
+}
+
+/// What is no request, and whom to tell.
+struct Refused {
+    error: ClientError,
+    arrival: Arrival,
+    halves: Halves,
+}
+
+/// Both sides of what has become a tunnel.
+struct Upgraded {
+    halves: Halves,
+    upstream: Stream,
+    record: Box<Record>,
+}
+
+/// What has arrived, as an exchange; `left` are the requests that the connection may carry from here on.
+fn begin(
+    connection: &Rc<Connection>,
+    arrived: Result<Option<Arrived>, (ClientError, Arrival)>,
+    (reader, writer): Halves,
+    left: &mut Option<u64>,
+) -> Begun<impl Future<Output = Finished> + use<>> {
+    let refused =
+        |error, arrival, halves| Begun::Ended(Rest::Refused(Box::new(Refused { error, arrival, halves })));
+    let (head, arrival) = match arrived {
+        Ok(Some(arrived)) => arrived,
+        Ok(None) => return Begun::Ended(Rest::Shut(writer)),
+        Err((error, arrival)) => return refused(error, arrival, (reader, writer)),
+    };
+    let mut responder = Responder::new(Rc::clone(connection), writer, &head);
+    *left = left.map(|left| left.saturating_sub(1));
+    if *left == Some(0) {
+        responder.close_after();
+    }
+    let expects_body = head.framing != Framing::Empty;
+    let scheme = if connection.tls.is_some() { "https" } else { "http" };
+    let (request, framing) = match accept(head, scheme) {
+        Ok(accepted) => accepted,
+        Err(error) => return refused(error, arrival, (reader, responder.writer)),
+    };
+    let body = Body::H1 { reader, decoder: Decoder::new(framing) };
+    let exchange = exchange::run(connection, request, body, AnyResponder::H1(responder), arrival);
+    Begun::Exchange { exchange: Box::pin(exchange), expects_body }
+}
+
+/// What an exchange leaves of its connection.
+fn rest_of(finished: Finished, expects_body: bool) -> Rest {
+    match finished {
+        Finished::Done { body: Body::H1 { reader, decoder }, sink: Sink::H1 { writer, body: sent } } => {
+            if sent.is_complete() && sent.keeps_alive() && decoder.is_done() {
+                Rest::Open((reader, writer))
+            } else if expects_body || !reader.buffer.is_empty() {
+                Rest::Linger(Box::new((reader, writer)))
+            } else {
+                Rest::Shut(writer)
+            }
+        }
+        Finished::Upgraded {
+            body: Body::H1 { reader, .. },
+            sink: Sink::H1 { writer, .. },
+            upstream,
+            record,
+        } => Rest::Upgraded(Box::new(Upgraded { halves: (reader, writer), upstream, record })),
+        Finished::Done { .. } | Finished::Upgraded { .. } | Finished::Left | Finished::Broken => Rest::Gone,
+    }
+}
+
+/// Says why, and ends the connection.
+async fn refuse(connection: &Connection, refused: Box<Refused>) {
+    let Refused { error, arrival, mut halves } = *refused;
+    exchange::refuse(connection, error, arrival, &mut halves.1).await;
+    linger(&mut halves).await;
+}
+
+/// Carries what both sides now speak.
+async fn tunnel(connection: &Rc<Connection>, upgraded: Box<Upgraded>) {
+    let Upgraded { halves: (reader, writer), upstream, record } = *upgraded;
+    let (stream, early) = join(*reader, writer);
+    upgrade::splice(connection, stream, early, upstream, record).await;
 }
 
 type Arrived = (RequestHead, Arrival);
@@ -158,17 +226,31 @@ async fn next_head<U: Future<Output = ()>>(
             }
             return Ok(Some((head, arrival)));
         }
-        let deadline = arrival.at + bounds.head;
-        let filled = tokio::select! {
-            biased;
-            filled = reader.fill() => filled,
-            () = sleep_until(deadline) => return Err((ClientError::HeaderTimeout, arrival)),
-            () = connection.worker.drain.closed() => return Ok(None),
-        };
-        match filled {
-            Ok(0) | Err(_) => return Ok(None),
-            Ok(_) => {}
+        // On the heap: a head that comes in pieces is rare.
+        match Box::pin(next_piece(connection, reader, arrival.at + bounds.head)).await {
+            Piece::Some => {}
+            Piece::Late => return Err((ClientError::HeaderTimeout, arrival)),
+            Piece::None => return Ok(None),
         }
+    }
+}
+
+/// What has come of a head that has begun.
+enum Piece {
+    Some,
+    /// Nothing in time.
+    Late,
+    /// Nothing, and nothing will.
+    None,
+}
+
+/// Waits for more of a head until `deadline`.
+async fn next_piece(connection: &Connection, reader: &mut Reader, deadline: Instant) -> Piece {
+    tokio::select! {
+        biased;
+        filled = reader.fill() => if matches!(filled, Ok(1..)) { Piece::Some } else { Piece::None },
+        () = sleep_until(deadline) => Piece::Late,
+        () = connection.worker.drain.closed() => Piece::None,
     }
 }
 
@@ -222,113 +304,9 @@ fn wants_keep_alive(head: &RequestHead) -> bool {
     keep_alive
 }
 
-/// What `Connection` may not name: upstreams rely on these (CVE-2024-45410).
-const TRUSTED: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"];
-
-/// Whether `Connection` names Host, which is then none.
-///
-/// # Errors
-/// When it names what it may not.
-fn names_host(headers: &Headers) -> Result<bool, HeadError> {
-    let mut host = false;
-    for token in headers.all("connection").flat_map(|value| value.split(|&byte| byte == b',')) {
-        let token = token.trim_ascii();
-        if TRUSTED.iter().any(|name| token.eq_ignore_ascii_case(name)) {
-            return Err(HeadError::Malformed);
-        }
-        host |= token.eq_ignore_ascii_case(b"host");
-    }
-    Ok(host)
-}
-
-/// Checks what the grammar leaves open and settles authority, target and upgrade.
-fn accept(head: RequestHead, scheme: &str) -> Result<(Request, Framing), ClientError> {
-    let RequestHead { method, target, version, host, user_agent, mut headers, framing, wire } = head;
-    if headers.all("host").nth(1).is_some() {
-        return Err(ClientError::Head(HeadError::Malformed));
-    }
-    headers.remove("host");
-    let host = if names_host(&headers)? { None } else { host };
-    if &method[..] == b"CONNECT" {
-        // Its target is a host and port (RFC 9112 §3.2.3).
-        let malformed = target.first() == Some(&b'/');
-        return Err(if malformed { HeadError::Malformed.into() } else { ClientError::Connect });
-    }
-    if &target[..] == b"*" && &method[..] != b"OPTIONS" {
-        return Err(ClientError::Head(HeadError::Malformed));
-    }
-    let (authority, target) = match absolute(&target)? {
-        Some(absolute) if absolute.scheme == "https" && scheme != "https" => {
-            return Err(ClientError::HttpsInClear);
-        }
-        Some(absolute) => (absolute.authority, absolute.target),
-        // HTTP/1.0 need not name it; whether such a request is served at all is decided behind this.
-        None if version == Version::Http10 => (host.unwrap_or_default(), target),
-        None => (host.ok_or(ClientError::MissingHost)?, target),
-    };
-    if !authority.iter().all(|&byte| is_authority_byte(byte)) {
-        return Err(ClientError::Head(HeadError::Malformed));
-    }
-    let upgrade = upgrade::requested(&mut headers, framing)?;
-    let has_body = framing != Framing::Empty || upgrade.is_some();
-    let scheme = None;
-    let request = Request {
-        method,
-        target,
-        authority,
-        scheme,
-        version,
-        headers,
-        user_agent,
-        has_body,
-        wire,
-        upgrade,
-        counted: None,
-    };
-    Ok((request, framing))
-}
-
-/// Authority and origin form of an absolute-form target (RFC 9112 §3.2.2); its authority replaces
-/// Host. Other schemes than http and https are refused.
-fn absolute(target: &Bytes) -> Result<Option<Absolute>, ClientError> {
-    if target[0] == b'/' || &target[..] == b"*" {
-        return Ok(None);
-    }
-    let lower = target[..target.len().min(8)].to_ascii_lowercase();
-    let (scheme, start) = match &lower[..] {
-        start if start.starts_with(b"http://") => ("http", 7),
-        start if start.starts_with(b"https://") => ("https", 8),
-        _ => return Err(ClientError::Head(HeadError::Malformed)),
-    };
-    let end = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
-    let end = end.map_or(target.len(), |length| start + length);
-    if end == start {
-        return Err(ClientError::Head(HeadError::Malformed));
-    }
-    let rest = match target.get(end) {
-        None => Bytes::from_static(b"/"),
-        Some(b'/') => target.slice(end..),
-        Some(_) => [b"/", &target[end..]].concat().into(),
-    };
-    Ok(Some(Absolute { scheme, authority: target.slice(start..end), target: rest }))
-}
-
-/// A target in absolute form, taken apart.
-struct Absolute {
-    scheme: &'static str,
-    authority: Bytes,
-    /// In origin form.
-    target: Bytes,
-}
-
-/// Bytes of a host and port (RFC 3986 §3.2.2), user information excluded.
-pub(crate) fn is_authority_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
-}
-
 /// Ends a connection whose peer may still be sending: the answer would be lost in a reset if the
 /// socket closed with bytes unread.
-async fn linger(reader: &mut Reader, writer: &mut Writer) {
+async fn linger((reader, writer): &mut Halves) {
     if writer.shutdown().await.is_err() {
         return;
     }
@@ -424,57 +402,6 @@ fn announced_length(headers: &Headers) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn accepted(text: &str) -> Result<Request, ClientError> {
-        let head = head::request(BytesMut::from(text)).expect("well-formed");
-        accept(head, "https").map(|(request, _)| request)
-    }
-
-    #[test]
-    fn absolute_form_names_the_host() {
-        for (line, authority, target) in [
-            ("GET http://b.com/x?y HTTP/1.1", "b.com", "/x?y"),
-            ("GET HTTP://b.com HTTP/1.1", "b.com", "/"),
-            ("GET https://b.com:8443?q HTTP/1.1", "b.com:8443", "/?q"),
-            ("GET /x HTTP/1.1", "a.com", "/x"),
-        ] {
-            let request = accepted(&format!("{line}\r\nHost: a.com\r\n\r\n")).expect("accepted");
-            assert_eq!(
-                (&request.authority[..], &request.target[..]),
-                (authority.as_bytes(), target.as_bytes()),
-                "{line}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_refused_in_clear() {
-        for (line, expected) in [
-            ("GET https://a.com/ HTTP/1.1", Some(ClientError::HttpsInClear)),
-            ("CONNECT a.com:443 HTTP/1.1", Some(ClientError::Connect)),
-            ("GET / HTTP/1.1", Some(ClientError::MissingHost)),
-            ("GET / HTTP/1.0", None),
-        ] {
-            let head = head::request(BytesMut::from(&*format!("{line}\r\n\r\n"))).expect("well-formed");
-            assert_eq!(accept(head, "http").err(), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn refused_targets_and_hosts() {
-        for text in [
-            "GET ftp://b.com/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET / HTTP/1.1\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: user@a\r\n\r\n",
-            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
-        ] {
-            assert!(accepted(text).is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn keep_alive() {

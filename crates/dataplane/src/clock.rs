@@ -53,14 +53,14 @@ pub(crate) fn forget() {
 }
 
 /// A task that reads each clock at most once whenever it is woken.
-pub(crate) struct Steady<F>(Pin<Box<F>>);
+pub(crate) struct Steady<F>(F);
 
 /// Has `task` read each clock at most once whenever it is woken.
-pub(crate) fn steady<F: Future>(task: F) -> Steady<F> {
-    Steady(Box::pin(task))
+pub(crate) fn steady<F: Future + Unpin>(task: F) -> Steady<F> {
+    Steady(task)
 }
 
-impl<F: Future> Future for Steady<F> {
+impl<F: Future + Unpin> Future for Steady<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -73,7 +73,7 @@ impl<F: Future> Future for Steady<F> {
         }
         READINGS.set(Some((None, None)));
         let _turn = Turn;
-        self.0.as_mut().poll(cx)
+        Pin::new(&mut self.0).poll(cx)
     }
 }
 

@@ -172,7 +172,8 @@ pub(crate) fn service(connection: Connection, stream: Stream, ahead: BytesMut) -
     match &chain.service {
         // The connection may outlive many generations: nothing below it holds on to this one.
         ChainService::Http(_) => {
-            Some(Box::pin(clock::steady(http::serve(Rc::new(connection), stream, ahead))))
+            let serving = Box::pin(http::serve(Rc::new(connection), stream, ahead));
+            Some(Box::pin(clock::steady(serving)))
         }
         ChainService::Tcp(route) => {
             let way = tcp::way(&connection, Arc::clone(route));

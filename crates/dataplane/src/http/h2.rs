@@ -5,9 +5,11 @@ pub(crate) mod frames;
 mod resets;
 mod turn;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
@@ -100,9 +102,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         };
         match accepted {
             Ok(Some(Ok((request, respond)))) => {
-                let (connection, resets) = (Rc::clone(&connection), Rc::clone(&resets));
-                let counts = Rc::clone(&gate.counts);
-                tokio::task::spawn_local(clock::steady(run((connection, resets, counts), request, respond)));
+                open((&connection, &resets, &gate.counts), request, respond);
                 left = left.map(|left| left.saturating_sub(1));
                 if left == Some(0) && !going {
                     going = true;
@@ -139,8 +139,9 @@ fn builder(connection: &Connection) -> Builder {
     settings
 }
 
-async fn run(
-    (connection, resets, counts): (Rc<Connection>, Rc<Resets>, Rc<Counts>),
+/// Starts the exchange of a stream, which is a task of its own.
+fn open(
+    (connection, resets, counts): (&Rc<Connection>, &Rc<Resets>, &Rc<Counts>),
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
@@ -152,22 +153,39 @@ async fn run(
         let rule = connection.worker.pin().snapshot.settings.connections.underscores;
         // As Envoy does: a stream that breaks the rule is reset.
         let named = forwarded::underscores(&mut request.headers, rule);
-        request.counted = Some(Counted::new(counts, respond.stream_id().as_u32()));
+        request.counted = Some(Counted::new(Rc::clone(counts), respond.stream_id().as_u32()));
         named.map(|()| request).map_err(|_| Reason::PROTOCOL_ERROR)
     });
     let request = match accepted {
         Ok(request) => request,
         Err(reason) => {
-            let mut record = exchange::Record::open(&connection, arrival);
+            let mut record = exchange::Record::open(connection, arrival);
             record.refused_stream();
             respond.send_reset(reason);
             return;
         }
     };
     let body = if has_body { Body::H2 { stream, credit: 0 } } else { Body::Empty };
-    let finished = exchange::run(&connection, request, body, Responder::H2(respond), arrival).await;
-    if matches!(finished, Finished::Left) {
-        resets.taken_back(clock::now() - arrival.at);
+    let exchange = Box::pin(exchange::run(connection, request, body, Responder::H2(respond), arrival));
+    let task = StreamTask { exchange, resets: Rc::clone(resets), opened: arrival.at };
+    tokio::task::spawn_local(clock::steady(task));
+}
+
+/// A stream's exchange on its way.
+struct StreamTask<F> {
+    exchange: Pin<Box<F>>,
+    resets: Rc<Resets>,
+    opened: Instant,
+}
+
+impl<F: Future<Output = Finished>> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Finished::Left = ready!(self.exchange.as_mut().poll(cx)) {
+            self.resets.taken_back(clock::now() - self.opened);
+        }
+        Poll::Ready(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! `dist`: what is shipped, as files of one folder: the static binary, an image that needs no other, the chart's archive,
 //! the list of what is in the binary, and the checksums of all of them.
 //!
-//! Neither Docker nor a network is needed, and the same commit makes the same bytes: times are the commit's, and entries
-//! stand in order.
+//! No Docker is needed, and the same commit makes the same bytes, by the same counts of what the program does
+//! (`program.rs`): times are the commit's, and entries stand in order.
 
 mod archive;
 mod authorities;
 mod chart;
 mod image;
+pub(crate) mod program;
 mod sbom;
 
 use std::env;
@@ -18,16 +19,23 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::process::{cargo, output, run, step};
+use crate::process::{output, step};
 use crate::workspace::{Workspace, root};
 use archive::{hex, sha256};
+use program::{Built, Guide};
 
 /// What is shipped, and where.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Take this program instead of building one.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["guide", "plain"])]
     binary: Option<PathBuf>,
+    /// Compile by these counts of what the program does, of an earlier `dist`, instead of counting anew.
+    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+    guide: Option<PathBuf>,
+    /// Compile without such counts: one build instead of two, and a program that takes more time for each request.
+    #[arg(long)]
+    plain: bool,
     /// The folder to write to.
     #[arg(long, default_value = "dist")]
     out: PathBuf,
@@ -35,8 +43,6 @@ pub(crate) struct Options {
 
 /// No image is larger.
 const LARGEST_IMAGE: usize = 25 << 20;
-/// What a program is built as: libc is in it, so that it runs where there is nothing.
-const STATIC: &str = "-C target-feature=+crt-static";
 
 /// Which state of the project is shipped.
 pub(crate) struct Release {
@@ -76,11 +82,17 @@ impl Release {
 /// The command.
 pub(crate) fn command(options: &Options) -> Result<()> {
     let release = Release::load()?;
-    let built = match &options.binary {
-        Some(path) => path.clone(),
-        None => build()?,
+    let guide = match &options.guide {
+        Some(path) => Guide::File(path.clone()),
+        None if options.plain => Guide::None,
+        None => Guide::Counted,
     };
-    let binary = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    let built = match &options.binary {
+        Some(path) => Built { program: path.clone(), counts: None },
+        None => program::build(&guide)?,
+    };
+    let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+    let binary = read(&built.program)?;
     let version = &release.version;
     step("image, chart and bill of materials");
     let image = image::archive(&release, &binary)?;
@@ -91,12 +103,15 @@ pub(crate) fn command(options: &Options) -> Result<()> {
             image.len()
         );
     }
-    let files = [
+    let mut files = vec![
         (format!("portcullis-{version}-linux-{}", image::architecture()), binary),
         (format!("portcullis-{version}-image-{}.tar", image::architecture()), image),
         (format!("portcullis-{version}.tgz"), chart::archive(&release)?),
         (format!("portcullis-{version}.cdx.json"), sbom::document(&release)?.into_bytes()),
     ];
+    if let Some(counts) = &built.counts {
+        files.push((format!("portcullis-{version}.profdata"), read(counts)?));
+    }
     write(&options.out, &files)
 }
 
@@ -104,17 +119,6 @@ fn version() -> Result<String> {
     let workspace = Workspace::load()?;
     let gateway = workspace.members().find(|package| package.name == "portcullis");
     Ok(gateway.context("the workspace has no package portcullis")?.version.clone())
-}
-
-/// Builds the program as it is shipped.
-fn build() -> Result<PathBuf> {
-    step("building the static program: ten minutes and more");
-    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let mut build = cargo();
-    build.args(["build", "--locked", "--profile", "dist", "--package", "portcullis", "--bin", "portcullis"]);
-    // With a target, the flag is not for build scripts and macros.
-    run(build.args(["--target", &target]).env("RUSTFLAGS", STATIC).current_dir(root()))?;
-    Ok(Workspace::load()?.target.join(target).join("dist/portcullis"))
 }
 
 /// Writes the files and their checksums, in the form that `sha256sum --check` reads.

@@ -52,6 +52,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::loud;
 
+pub(crate) use debian::install_for_dist;
 pub(crate) use peers::peers;
 
 /// Where the parts stand; `None` for one that could not be had.

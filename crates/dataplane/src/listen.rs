@@ -224,6 +224,9 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    // Answers must not wait for acknowledgements. Connections have it from the socket that they are accepted from, so that
+    // none has to be told; failing to say so only costs speed.
+    let _ = socket.set_tcp_nodelay(true);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -265,8 +268,6 @@ struct Queue {
 
 impl Queue {
     fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
-        // Answers must not wait for acknowledgements; failing to say so only costs speed.
-        let _ = stream.set_nodelay(true);
         let worker = Rc::clone(&self.worker);
         let newest = worker.pin();
         let has_port = newest.snapshot.listener(self.key).is_some();
@@ -314,4 +315,18 @@ impl Drop for Queue {
 /// IPv4 clients of a dual-stack socket are IPv4 clients.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_send_at_once_as_their_listener_was_told() {
+        let listener = bind_to(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (accepted, connected) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        let (_client, (stream, _)) = (connected.expect("connected"), accepted.expect("accepted"));
+        assert!(stream.nodelay().expect("an option of every socket"));
+    }
 }

@@ -20,6 +20,11 @@ pub(super) fn install_missing_for_bench() -> Vec<(&'static str, String)> {
     install_those_missing(wanted_for_bench())
 }
 
+/// Installs the package that only `dist` needs.
+pub(crate) fn install_for_dist(package: &str) -> Result<()> {
+    install(&[package])
+}
+
 fn install_those_missing(wanted: impl Iterator<Item = (bool, &'static str)>) -> Vec<(&'static str, String)> {
     let missing: Vec<&'static str> = wanted.filter(|(present, _)| !present).map(|(_, name)| name).collect();
     if missing.is_empty() {

@@ -85,7 +85,9 @@ impl<C: AsyncRead + AsyncWrite + Raw + Unpin, U: AsyncRead + AsyncWrite + Raw + 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, meter: &mut Meter) -> Poll<End> {
         let before = *meter;
         let mut ignored = 0;
+        self.up.last = self.down.state == State::Done;
         let up = self.up.poll(cx, &mut self.client, &mut self.upstream, &mut meter.received, &mut ignored);
+        self.down.last = self.up.state == State::Done;
         let down = self.down.poll(cx, &mut self.upstream, &mut self.client, &mut ignored, &mut meter.sent);
         if *meter != before || ignored > 0 {
             self.active = Instant::now();
@@ -162,6 +164,8 @@ struct Flow {
     broken: Option<io::Error>,
     /// Whether the sender's stream came to its end.
     finished: bool,
+    /// Whether the opposite direction is over.
+    last: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +213,9 @@ impl Flow {
                 ready!(self.splice(cx, from.raw().zip(to.raw()), read, written))?;
             }
             if self.state == State::Closing {
-                return Pin::new(to).poll_shutdown(cx);
+                // A plain socket says so by itself when it is closed, which is next.
+                let tells = self.last && to.raw().is_some();
+                return if tells { Poll::Ready(Ok(())) } else { Pin::new(to).poll_shutdown(cx) };
             }
             let moved = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::flame;
 use crate::process::{cargo, repeat_loud, run, step};
 use crate::setup;
 use crate::workspace::{Workspace, root};
@@ -26,6 +27,11 @@ pub(crate) enum Bench {
         /// Another built gateway instead of this tree's.
         #[arg(long)]
         binary: Option<PathBuf>,
+    },
+    /// Where the gateway's CPU time goes under a workload, drawn as a flame graph.
+    Flame {
+        /// Workloads by name; some usual ones where none is named.
+        workloads: Vec<String>,
     },
     /// Small pieces: look-up, compile, pick, a log line, a request's counts.
     Micro {
@@ -70,6 +76,7 @@ pub(crate) fn command(load_options: &Load, bench: Option<&Bench>) -> Result<()> 
         Some(Bench::Load(options)) => load(options),
         Some(Bench::Swap { seconds }) => swap(*seconds),
         Some(Bench::Scale { binary }) => scale(binary.as_deref()),
+        Some(Bench::Flame { workloads }) => flame::command(workloads),
         Some(Bench::Micro { filter, save_baseline, baseline }) => {
             micro(filter.as_deref(), save_baseline.as_deref(), baseline.as_deref())
         }

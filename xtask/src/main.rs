@@ -10,6 +10,7 @@ mod codegen;
 mod conformance;
 mod deps;
 mod dist;
+mod flame;
 mod fuzz;
 mod h2spec;
 mod libtest;

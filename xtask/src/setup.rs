@@ -32,6 +32,7 @@ mod go_backend;
 mod grpc_interop;
 mod h2spec;
 mod helm;
+mod inferno;
 mod istio;
 mod kine;
 mod kubectl;
@@ -164,6 +165,11 @@ pub(crate) fn python() -> Result<PathBuf> {
 /// The h2spec program alone.
 pub(crate) fn h2spec() -> Result<PathBuf> {
     h2spec::ensure(&cache()?)
+}
+
+/// The folder of inferno's programs.
+pub(crate) fn inferno() -> Result<PathBuf> {
+    inferno::ensure(&cache()?)
 }
 
 fn part(name: &str, found: Result<PathBuf>) -> Option<PathBuf> {

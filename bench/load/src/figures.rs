@@ -59,15 +59,18 @@ pub(crate) fn percentiles(mut durations: Vec<Duration>) -> Figures {
 
 /// The middle of some values, and how far they are apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) lowest: f64,
-    pub(crate) median: f64,
-    pub(crate) highest: f64,
+pub struct Spread {
+    /// The least.
+    pub lowest: f64,
+    /// The middle one, or the mean of the middle two.
+    pub median: f64,
+    /// The most.
+    pub highest: f64,
 }
 
 impl Spread {
     /// Nothing when there are no values.
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
         let (&lowest, &highest) = (values.first()?, values.last()?);

@@ -7,7 +7,7 @@
 mod backend;
 mod figures;
 mod load;
-mod machine;
+pub mod machine;
 mod report;
 mod site;
 mod subject;
@@ -26,7 +26,8 @@ use crate::site::Site;
 use crate::subject::{Ability, Subject};
 use crate::workload::Workload;
 
-pub use figures::Metric;
+pub use figures::{Metric, Spread};
+pub use load::tls;
 pub use report::{Places, Report, compare};
 pub use subject::Choice;
 

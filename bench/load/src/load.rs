@@ -8,7 +8,7 @@ mod idle;
 mod paced;
 mod passthrough;
 mod pgbench;
-mod tls;
+pub mod tls;
 mod websocket;
 
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! The machine: who runs on which core, what processes spend, what the report says of it.
 
-pub(crate) mod cores;
-pub(crate) mod cpu;
-pub(crate) mod host;
-pub(crate) mod memory;
+pub mod cores;
+pub mod cpu;
+pub mod host;
+pub mod memory;
 
 use std::fs;
 

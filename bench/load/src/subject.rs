@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -55,13 +55,18 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
+    /// What is started.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Whether it can do work that takes this ability.
     pub(crate) fn is_able(&self, ability: Ability) -> bool {
         self.peer.able.contains(&ability)
     }
 
     /// Its version, in digits and dots; nothing when it does not say.
-    pub(crate) fn version(&self) -> String {
+    pub fn version(&self) -> String {
         let text = match self.peer.version {
             Version::Says(arguments) => said(&self.program.to_string_lossy(), arguments),
             Version::Known(version) => version(),

@@ -23,7 +23,7 @@ pub(super) fn look(site: &Site, subject: &Subject) -> Result<()> {
 
 async fn call(site: &Site, subject: &Subject) -> Result<()> {
     let stream = TcpStream::connect(subject.address(Port::Tls)).await.context("connecting")?;
-    let config = tls::config(site, false, "h2")?;
+    let config = tls::config(&site.authority, false, "h2")?;
     let stream = TlsConnector::from(config).connect(ServerName::try_from(HOST)?, stream).await?;
     let (mut client, connection) = h2::client::handshake(stream).await?;
     let driver = tokio::spawn(connection);

@@ -24,7 +24,7 @@ pub(super) fn run(site: &Site, subject: &Subject, kind: Kind, count: u64) -> Res
     let (host, port) = if kind.rsa { (RSA_HOST, Port::Rsa) } else { (HOST, Port::Tls) };
     let request = format!("GET /small HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
     // Each client has its own tickets: one serves one connection, which brings the next.
-    let configs = together(CLIENTS, |_| tls::config(site, kind.resumed, "http/1.1"))?;
+    let configs = together(CLIENTS, |_| tls::config(&site.authority, kind.resumed, "http/1.1"))?;
     let connect = |client: usize, handshake: HandshakeKind| {
         let stream = client::connect(subject.address(port))?;
         let mut stream = tls::connect(&configs[client], host, stream, handshake)?;

@@ -23,7 +23,7 @@ const ADDRESSES: u64 = 8;
 /// Memory for each of so many connections after one request on each.
 pub(super) fn connections(site: &Site, subject: &Subject, tls: bool, count: u64) -> Result<Figures> {
     let request = format!("GET /small HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
-    let config = tls::config(site, false, "http/1.1")?;
+    let config = tls::config(&site.authority, false, "http/1.1")?;
     let open = |number: u64| -> Result<Idle> {
         let last = 2 + u8::try_from(number % ADDRESSES)?;
         let port = if tls { Port::Tls } else { Port::Plain };

@@ -39,7 +39,7 @@ pub(super) fn bulk(site: &Site, subject: &Subject, mebibytes: u64) -> Result<Fig
 /// A ClientHello for the host, and behind it what the backend is asked for.
 fn hello(site: &Site, bytes: u64) -> Result<Vec<u8>> {
     let mut hello = Vec::new();
-    tls::begin(&tls::config(site, false, "http/1.1")?, PASS_HOST)?.write_tls(&mut hello)?;
+    tls::begin(&tls::config(&site.authority, false, "http/1.1")?, PASS_HOST)?.write_tls(&mut hello)?;
     hello.extend_from_slice(&ask_opaque(bytes));
     Ok(hello)
 }

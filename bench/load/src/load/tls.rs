@@ -5,19 +5,18 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use portcullis_tests::pki::Authority;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
-
-use crate::site::Site;
 
 /// Sessions that a client remembers.
 const SESSIONS: usize = 8;
 
 /// A client's settings; it verifies the subjects' certificates.
-pub(super) fn config(site: &Site, resumes: bool, protocol: &str) -> Result<Arc<ClientConfig>> {
+pub fn config(authority: &Authority, resumes: bool, protocol: &str) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(site.authority.der())).context("the authority's certificate")?;
+    roots.add(CertificateDer::from(authority.der())).context("the authority's certificate")?;
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     // One key exchange for all: peers that would rather have a hybrid one ask for it in another round trip.
     provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
@@ -32,13 +31,13 @@ pub(super) fn config(site: &Site, resumes: bool, protocol: &str) -> Result<Arc<C
 }
 
 /// A connection on its way.
-pub(super) fn begin(config: &Arc<ClientConfig>, host: &str) -> Result<ClientConnection> {
+pub fn begin(config: &Arc<ClientConfig>, host: &str) -> Result<ClientConnection> {
     let name = ServerName::try_from(host.to_owned()).context("a server name")?;
     Ok(ClientConnection::new(Arc::clone(config), name)?)
 }
 
 /// Shakes hands; it is an error when a session is resumed that should not be, or the other way round.
-pub(super) fn connect(
+pub fn connect(
     config: &Arc<ClientConfig>,
     host: &str,
     mut stream: TcpStream,
@@ -54,7 +53,7 @@ pub(super) fn connect(
 }
 
 /// Says goodbye properly.
-pub(super) fn close(mut stream: StreamOwned<ClientConnection, impl Read + Write>) {
+pub fn close(mut stream: StreamOwned<ClientConnection, impl Read + Write>) {
     stream.conn.send_close_notify();
     // The other side may have gone already, and it has sent all that was wanted.
     let _ = stream.flush();

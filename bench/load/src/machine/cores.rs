@@ -8,15 +8,15 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Who runs where.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cores {
+pub struct Cores {
     /// The gateway.
-    pub(crate) subject: usize,
+    pub subject: usize,
     /// Load and backend.
-    pub(crate) load: usize,
+    pub load: usize,
 }
 
 /// The first two cores this program may use.
-pub(crate) fn cores() -> Result<Cores> {
+pub fn cores() -> Result<Cores> {
     let allowed = sched_getaffinity(None).context("asking for the cores that may be used")?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
     let (Some(subject), Some(load)) = (cores.next(), cores.next()) else {
@@ -26,12 +26,13 @@ pub(crate) fn cores() -> Result<Cores> {
 }
 
 /// Keeps this thread, and every thread and process it starts from now on, on one core, as long as this lives.
-pub(crate) struct Pinned {
+pub struct Pinned {
     before: CpuSet,
 }
 
 impl Pinned {
-    pub(crate) fn to(core: usize) -> Result<Self> {
+    /// From now on.
+    pub fn to(core: usize) -> Result<Self> {
         let before = sched_getaffinity(None).context("asking for the cores that may be used")?;
         let mut set = CpuSet::new();
         set.set(core);
@@ -48,19 +49,19 @@ impl Drop for Pinned {
 }
 
 /// As many open files as the system lets this process and its children have: thousands of connections are theirs.
-pub(crate) fn many_files() -> Result<()> {
+pub fn many_files() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).context("raising the number of open files")
 }
 
 /// Open files that this process and its children may have.
-pub(crate) fn open_files() -> u64 {
+pub fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Runs `work` on threads, one for each number below `count`, and gives what each came to, or what went wrong first.
-pub(crate) fn together<T: Send>(count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub fn together<T: Send>(count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
     thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || work(number))).collect();

@@ -9,7 +9,7 @@ use super::tree;
 /// Nanoseconds that a process and its children have run, user and system time together.
 ///
 /// From the scheduler's own count (`/proc/PID/task/*/schedstat`): the usual clock ticks of 10 ms are too coarse.
-pub(crate) fn nanoseconds(process: u32) -> Result<u64> {
+pub fn nanoseconds(process: u32) -> Result<u64> {
     let mut total = 0;
     let mut tasks = 0;
     for process in tree(process) {

@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Host {
+pub struct Host {
     /// The processor's name.
-    pub(crate) cpu: String,
+    pub cpu: String,
     /// How many of its cores this program may use.
-    pub(crate) cores: usize,
+    pub cores: usize,
     /// The system and its version.
-    pub(crate) kernel: String,
+    pub kernel: String,
     /// Memory of the machine, in MiB.
-    pub(crate) memory_mib: u64,
+    pub memory_mib: u64,
 }
 
 impl Host {
     /// This one.
-    pub(crate) fn this() -> Self {
+    pub fn this() -> Self {
         let line_of = |file: &str, key: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
             let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
@@ -36,7 +36,7 @@ impl Host {
     }
 
     /// A name for files and folders: the same processor and number of cores are the same host.
-    pub(crate) fn slug(&self) -> String {
+    pub fn slug(&self) -> String {
         let letters = self.cpu.to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
         let words: Vec<&str> = letters.split('-').filter(|word| !word.is_empty()).collect();
         format!("{}-{}-cores", words.join("-"), self.cores)
@@ -44,24 +44,24 @@ impl Host {
 }
 
 /// The commit that is measured, marked when the tree differs from it.
-pub(crate) fn commit() -> String {
+pub fn commit() -> String {
     let changed = !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
     format!("{}{}", said("git", &["rev-parse", "--short=10", "HEAD"]), if changed { "-changed" } else { "" })
 }
 
 /// How many processes have wanted to run in the last minute.
-pub(crate) fn load() -> f64 {
+pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
 
 /// The day and the minute, in UTC.
-pub(crate) fn date() -> String {
+pub fn date() -> String {
     said("date", &["-u", "+%Y-%m-%dT%H:%MZ"])
 }
 
 /// What a program says on either stream, trimmed; nothing when it cannot be asked.
-pub(crate) fn said(program: &str, arguments: &[&str]) -> String {
+pub fn said(program: &str, arguments: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(arguments).output() else { return String::new() };
     let stream = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     String::from_utf8_lossy(&stream).trim().to_owned()

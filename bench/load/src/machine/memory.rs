@@ -10,7 +10,7 @@ use super::tree;
 ///
 /// Pages that several processes share count for each in part (`Pss`), so that a master and its worker are not counted
 /// twice; for a program of one process that is its resident size, less its part of the C library.
-pub(crate) fn kibibytes(process: u32) -> Result<u64> {
+pub fn kibibytes(process: u32) -> Result<u64> {
     let mut total = 0;
     for process in tree(process) {
         let Ok(text) = fs::read_to_string(format!("/proc/{process}/smaps_rollup")) else { continue };

@@ -254,6 +254,11 @@ impl Gateway {
         assert!(found.is_some(), "no {part:?} in\n{}", self.errors());
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory, KiB.
     pub fn resident(&self) -> u64 {
         let status =

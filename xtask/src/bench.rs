@@ -22,17 +22,13 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 30)]
         seconds: u64,
     },
-    /// Starting with many hosts, and how soon one change among them is served.
-    Scale {
-        /// Another built gateway instead of this tree's.
-        #[arg(long)]
-        binary: Option<PathBuf>,
-    },
     /// Where the gateway's CPU time goes under a workload, drawn as a flame graph.
     Flame {
         /// Workloads by name; some usual ones where none is named.
         workloads: Vec<String>,
     },
+    /// Large configurations and their changes, beside the peers.
+    Scale(Scale),
     /// Small pieces: look-up, compile, pick, a log line, a request's counts.
     Micro {
         /// Only the benchmarks whose name contains this.
@@ -69,46 +65,49 @@ pub(crate) struct Load {
     compare: bool,
 }
 
+/// Load time, memory, the cost of a look-up and how soon a change is served, of this tree's gateway beside its peers.
+#[derive(Args, Debug)]
+pub(crate) struct Scale {
+    /// One round, fewer changes and the release profile.
+    #[arg(long)]
+    quick: bool,
+    /// Only the scenario of this name, or those whose name contains it; the page stays as it is.
+    #[arg(long)]
+    only: Option<String>,
+    /// Only this peer; may be given again. `none` measures the gateway alone.
+    #[arg(long = "peer", value_name = "NAME")]
+    peers: Vec<String>,
+    /// Another built gateway to compare with; may be given again.
+    #[arg(long, value_name = "PATH")]
+    against: Vec<PathBuf>,
+}
+
 /// The command.
 pub(crate) fn command(load_options: &Load, bench: Option<&Bench>) -> Result<()> {
     match bench {
         None => load(load_options),
         Some(Bench::Load(options)) => load(options),
         Some(Bench::Swap { seconds }) => swap(*seconds),
-        Some(Bench::Scale { binary }) => scale(binary.as_deref()),
         Some(Bench::Flame { workloads }) => flame::command(workloads),
+        Some(Bench::Scale(options)) => scale(options),
         Some(Bench::Micro { filter, save_baseline, baseline }) => {
             micro(filter.as_deref(), save_baseline.as_deref(), baseline.as_deref())
         }
     }
 }
 
-/// This tree's build comes first: the tables tell the others' ratios to it.
 fn load(options: &Load) -> Result<()> {
     if options.compare {
-        return run(harness().arg("--compare").arg(root()));
+        return run(harness(LOAD).arg("--compare").arg(root()));
     }
     let peers = match options.peers.as_slice() {
         [none] if none == "none" => Vec::new(),
         wanted => setup::peers(wanted)?,
     };
-    let profile = if options.quick { "release" } else { "dist" };
-    step(&format!("building with the profile {profile}"));
-    let build = ["build", "--profile", profile, "--package", "portcullis", "--bin", "portcullis"];
-    run(cargo().args(build).current_dir(root()))?;
-    let built = Workspace::load()?.target.join(profile).join("portcullis");
+    let built = build(options.quick)?;
     step("load");
-    let mut command = harness();
-    let mut subject = |name: &str, program: &Path| {
-        command.arg("--subject").arg(format!("{name}={}", program.display()));
-    };
-    subject("portcullis", &built);
-    for (number, path) in options.against.iter().enumerate() {
-        subject(&format!("build-{}", number + 1), path);
-    }
-    for (name, program) in &peers {
-        subject(name, program);
-    }
+    let mut command = harness(LOAD);
+    subjects(&mut command, &built, &options.against, &peers);
     command.arg("--write").arg(root());
     if let Some(part) = &options.only {
         command.args(["--only", part]);
@@ -125,10 +124,37 @@ fn load(options: &Load) -> Result<()> {
     done
 }
 
-/// The program of `bench/load`.
-fn harness() -> Command {
+/// The built gateway: as it is shipped, or as it is built in less time.
+fn build(quick: bool) -> Result<PathBuf> {
+    let profile = if quick { "release" } else { "dist" };
+    step(&format!("building with the profile {profile}"));
+    let build = ["build", "--profile", profile, "--package", "portcullis", "--bin", "portcullis"];
+    run(cargo().args(build).current_dir(root()))?;
+    Ok(Workspace::load()?.target.join(profile).join("portcullis"))
+}
+
+/// This tree's build comes first: the tables tell the others' ratios to it.
+fn subjects(command: &mut Command, built: &Path, others: &[PathBuf], peers: &[(&str, PathBuf)]) {
+    let mut subject = |name: &str, program: &Path| {
+        command.arg("--subject").arg(format!("{name}={}", program.display()));
+    };
+    subject("portcullis", built);
+    for (number, path) in others.iter().enumerate() {
+        subject(&format!("build-{}", number + 1), path);
+    }
+    for (name, program) in peers {
+        subject(name, program);
+    }
+}
+
+/// The packages of the harnesses.
+const LOAD: &str = "portcullis-bench-load";
+const SCALE: &str = "portcullis-bench-scale";
+
+/// A program that measures.
+fn harness(package: &str) -> Command {
     let mut command = cargo();
-    command.args(["run", "--quiet", "--release", "--package", "portcullis-bench-load", "--"]);
+    command.args(["run", "--quiet", "--release", "--package", package, "--"]);
     command.current_dir(root());
     command
 }
@@ -143,20 +169,38 @@ fn swap(seconds: u64) -> Result<()> {
     run(&mut command)
 }
 
-fn scale(binary: Option<&Path>) -> Result<()> {
-    let built = match binary {
-        Some(binary) => binary.to_owned(),
-        None => {
-            step("building");
-            let build = ["build", "--release", "--package", "portcullis", "--bin", "portcullis"];
-            run(cargo().args(build).current_dir(root()))?;
-            Workspace::load()?.target.join("release").join("portcullis")
-        }
+/// Peers that can be told thousands of hosts, and learn of changes.
+const SCALED: [&str; 4] = ["nginx", "haproxy", "envoy", "traefik"];
+/// Scenarios that need an API server, which takes long to build.
+const OF_CLUSTER: [&str; 3] = ["attached-routes", "probe-api", "route-scale"];
+
+fn scale(options: &Scale) -> Result<()> {
+    let peers = match options.peers.as_slice() {
+        [none] if none == "none" => Vec::new(),
+        [] => setup::peers(&SCALED.map(str::to_owned))?,
+        wanted => setup::peers(wanted)?,
     };
+    let wants_cluster =
+        options.only.as_ref().is_none_or(|only| OF_CLUSTER.iter().any(|name| name.contains(only)));
+    let apiserver = if wants_cluster { setup::apiserver()? } else { None };
+    let built = build(options.quick)?;
     step("scale");
-    let mut command = cargo();
-    command.args(["run", "--release", "--package", "portcullis-bench-scale"]);
-    run(command.env("PORTCULLIS_TEST_BINARY", built).current_dir(root()))
+    let mut command = harness(SCALE);
+    subjects(&mut command, &built, &options.against, &peers);
+    command.arg("--write").arg(root()).env("PORTCULLIS_TEST_BINARY", &built);
+    if let Some(apiserver) = apiserver {
+        // No endpoint is asked, so it does not matter that none may be at loopback.
+        command.env("PORTCULLIS_TEST_APISERVER", apiserver).env("PORTCULLIS_TEST_ADDRESS", "127.0.0.1");
+    }
+    if let Some(part) = &options.only {
+        command.args(["--only", part]);
+    }
+    if options.quick {
+        command.arg("--quick");
+    }
+    let done = run(&mut command);
+    repeat_loud();
+    done
 }
 
 fn micro(filter: Option<&str>, save: Option<&str>, baseline: Option<&str>) -> Result<()> {

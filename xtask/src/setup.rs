@@ -172,6 +172,12 @@ pub(crate) fn inferno() -> Result<PathBuf> {
     inferno::ensure(&cache()?)
 }
 
+/// The Kubernetes API server alone; none, loudly, where it cannot be had.
+pub(crate) fn apiserver() -> Result<Option<PathBuf>> {
+    let cache = cache()?;
+    Ok(part("the Kubernetes API server", apiserver::ensure(&cache)))
+}
+
 fn part(name: &str, found: Result<PathBuf>) -> Option<PathBuf> {
     found
         .inspect_err(|error| loud(&format!("{name} is missing, tests that need it are skipped: {error:#}")))

@@ -65,7 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // It measures built programs from outside, with the tests' certificates and ports.
     ("portcullis-bench-load", &["portcullis-tests"]),
     ("portcullis-bench-micro", LIBRARIES),
-    ("portcullis-bench-scale", &["portcullis-tests"]),
+    ("portcullis-bench-scale", &["portcullis-bench-load", "portcullis-tests"]),
     // A bench that is a test, too: it stands on the tests' authorities, ports and PostgreSQL.
     ("portcullis-bench-swap", BENCH_SWAP),
     ("xtask", &[]),

@@ -1,0 +1,177 @@
+//! A running subject on a core of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use portcullis_bench_load::Choice;
+use portcullis_bench_load::machine::cores::open_files;
+use portcullis_tests::gateway::Held;
+use portcullis_tests::process::{exit_within, signal};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::dialect::{Dialect, File, Place};
+use crate::estate::Estate;
+use crate::interrupt;
+
+/// How long it may take until it serves everything.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// Between two looks whether it does.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// A reload that is seen to work is over after this long.
+const RELOADED: Duration = Duration::from_millis(300);
+/// How long it may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// Files that it needs for other things than connections.
+const OTHER_FILES: u64 = 600;
+/// Lines of what it said that are shown, and how much of each.
+const COMPLAINT: usize = 4;
+const COMPLAINT_LINE: usize = 240;
+
+/// Ends when dropped, and its folder with it.
+pub(crate) struct Subject {
+    child: Child,
+    pub(crate) place: Place,
+    dialect: &'static dyn Dialect,
+    /// From its start until it served the last host.
+    pub(crate) ready: Duration,
+    _ports: [Held; 3],
+    _folder: TempDir,
+}
+
+impl Subject {
+    /// Starts it and asks until it serves. What asks gives nothing while the answer is another one.
+    pub(crate) fn start(
+        choice: &Choice,
+        dialect: &'static dyn Dialect,
+        estate: &Estate<'_>,
+        core: usize,
+        serves: impl Fn(&Place) -> Option<()>,
+    ) -> Result<Self> {
+        let folder =
+            TempDir::with_prefix(format!("portcullis-bench-{}-", choice.name)).context("a folder")?;
+        let ports = [Held::new(), Held::new(), Held::new()];
+        let place = Place {
+            folder: folder.path().to_owned(),
+            plain: ports[0].port,
+            tls: ports[1].port,
+            admin: ports[2].port,
+            clients: open_files().saturating_sub(OTHER_FILES) / 2,
+        };
+        fs::create_dir(folder.path().join(DRAFTS))?;
+        for file in dialect.files(&place, estate)? {
+            let path = folder.path().join(&file.path);
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            fs::write(path, &file.text).with_context(|| format!("writing {}", file.path))?;
+        }
+        let mut command = command(choice, dialect, &place, core)?;
+        let begun = Instant::now();
+        let child = command.spawn().context("setpriv and taskset (util-linux) cannot be started")?;
+        let mut subject =
+            Self { child, place, dialect, ready: Duration::ZERO, _ports: ports, _folder: folder };
+        subject.await_serving(begun, serves)?;
+        Ok(subject)
+    }
+
+    fn await_serving(&mut self, begun: Instant, serves: impl Fn(&Place) -> Option<()>) -> Result<()> {
+        while serves(&self.place).is_none() {
+            interrupt::look()?;
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it has ended ({status}); it said:\n{}", self.complaint());
+            }
+            if begun.elapsed() > START_LIMIT {
+                bail!("it does not serve after {START_LIMIT:?}; it said:\n{}", self.complaint());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.ready = begun.elapsed();
+        Ok(())
+    }
+
+    /// The process whose time and memory count, with its children.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it takes plaintext.
+    pub(crate) fn plain(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.place.plain).into()
+    }
+
+    /// Where it takes TLS.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.place.tls).into()
+    }
+
+    /// Waits a moment where a reload may still be going on: HAProxy's master forgets one that it is asked for meanwhile.
+    pub(crate) fn rest(&self) {
+        if self.dialect.reload().is_some() {
+            std::thread::sleep(RELOADED);
+        }
+    }
+
+    /// Writes what is to be changed beside its configuration, where it does not look.
+    pub(crate) fn draft(&self, files: &[File]) -> Result<()> {
+        for (number, file) in files.iter().enumerate() {
+            fs::write(self.place.folder.join(DRAFTS).join(number.to_string()), &file.text)?;
+        }
+        Ok(())
+    }
+
+    /// Renames the drafts of the same files into their places, and says so where it wants to be told. Gives when it began.
+    pub(crate) fn change(&self, files: &[File]) -> Result<Instant> {
+        let begun = Instant::now();
+        for (number, file) in files.iter().enumerate() {
+            let draft = self.place.folder.join(DRAFTS).join(number.to_string());
+            fs::rename(draft, self.place.folder.join(&file.path))?;
+        }
+        if let Some(reload) = self.dialect.reload() {
+            signal(&self.child, reload)?;
+        }
+        Ok(begun)
+    }
+
+    /// The end of what it has said: why something failed.
+    pub(crate) fn complaint(&self) -> String {
+        let text = |file: &str| fs::read_to_string(self.place.folder.join(file)).unwrap_or_default();
+        let said: String = ["stderr", "error.log", "traefik.log"].iter().map(|file| text(file)).collect();
+        let lines: Vec<&str> = said.lines().collect();
+        let last = &lines[lines.len().saturating_sub(COMPLAINT)..];
+        let short = last.iter().map(|line| line.chars().take(COMPLAINT_LINE).collect::<String>());
+        short.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        // nginx's and HAProxy's masters end their workers only when asked.
+        let _ = signal(&self.child, Signal::TERM);
+        let _ = exit_within(&mut self.child, END_LIMIT);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where drafts are written, on the file system of the configuration.
+const DRAFTS: &str = "drafts";
+
+/// It ends when this program does, however that ends.
+fn command(choice: &Choice, dialect: &dyn Dialect, place: &Place, core: usize) -> Result<Command> {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &core.to_string()]).arg(choice.program());
+    command.args(dialect.arguments().iter().map(|argument| place.fill(argument)));
+    // Settings of whoever runs the bench would be measured, too.
+    let settings = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTCULLIS_"));
+    for (name, _) in settings {
+        command.env_remove(name);
+    }
+    command.envs(dialect.environment().iter().map(|(name, value)| (name, place.fill(value))));
+    let log =
+        |file: &str| fs::File::create(Path::new(&place.folder).join(file)).context("a file for what it says");
+    command.current_dir(&place.folder).stdin(Stdio::null()).stdout(log("stdout")?).stderr(log("stderr")?);
+    Ok(command)
+}

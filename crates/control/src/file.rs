@@ -175,12 +175,12 @@ impl FileSource {
     pub fn note(&mut self, hint: Hint, now: Instant) {
         match hint {
             Hint::Everything => self.dirty.everything = true,
-            Hint::Whole(path) if self.concerns(&path) => {
+            Hint::Whole(path) if self.may_read(&path) => {
                 self.dirty.open.remove(&path);
                 self.dirty.add(path);
                 return self.settle.note_whole(now);
             }
-            Hint::Partial(path) if self.concerns(&path) => self.dirty.write(path, now),
+            Hint::Partial(path) if self.may_read(&path) => self.dirty.write(path, now),
             Hint::Names(path) if self.concerns(&path) => {
                 if let Some(watch) = &mut self.watch {
                     watch.forget(&path);
@@ -354,6 +354,14 @@ impl FileSource {
             path.starts_with(&root.absolute)
                 || root.absolute.starts_with(path)
                 || is_volume_link && root.absolute.parent() == path.parent()
+        })
+    }
+
+    /// Whether the file at `path` would be read. A log that is written beside the configuration must neither put off what
+    /// has changed nor have everything looked at.
+    fn may_read(&self, path: &Path) -> bool {
+        self.roots.iter().any(|root| {
+            path == root.absolute || path.starts_with(&root.absolute) && holds_configuration(path)
         })
     }
 

@@ -77,6 +77,36 @@ fn everything_is_read_at_first_and_only_changes_afterwards() {
 }
 
 #[test]
+fn a_log_beside_the_configuration_puts_nothing_off() {
+    let (mut fixture, _) = Fixture::new(&[("a.yaml", "1")]);
+    let idle = fixture.source.due();
+    fixture.write("access.log", "a line");
+    fixture.hint(Hint::Partial, "access.log");
+    fixture.hint(Hint::Whole, "access.log");
+    assert_eq!(fixture.source.due(), idle, "it is no reason to look");
+    fixture.write("a.yaml", "one");
+    fixture.hint(Hint::Whole, "a.yaml");
+    let due = fixture.source.due();
+    fixture.now += TIMES.quiet_whole / 2;
+    fixture.hint(Hint::Partial, "access.log");
+    assert_eq!(fixture.source.due(), due);
+    assert_eq!(fixture.later(TIMES.quiet_whole / 2), ["a.yaml: one"]);
+}
+
+#[test]
+fn a_file_that_was_named_is_followed_whatever_its_name() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("gateway.conf");
+    fs::write(&path, "1").expect("write");
+    let mut source = FileSource::new(std::slice::from_ref(&path), TIMES).expect("source");
+    let now = Instant::now();
+    assert_eq!(source.collect(now).len(), 1);
+    fs::write(&path, "2").expect("write");
+    source.note(Hint::Whole(path), now);
+    assert_eq!(source.collect(now + TIMES.quiet_whole).len(), 1);
+}
+
+#[test]
 fn a_touched_file_with_the_same_content_is_no_news() {
     let (mut fixture, _) = Fixture::new(&[("a.yaml", "1")]);
     fixture.write("a.yaml", "1");

@@ -28,7 +28,7 @@ use crate::workload::Workload;
 
 pub use figures::{Metric, Spread};
 pub use load::tls;
-pub use report::{Places, Report, compare};
+pub use report::{Bar, Places, Report, compare, plot};
 pub use subject::Choice;
 
 /// What is measured, and how thoroughly.

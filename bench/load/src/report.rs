@@ -19,6 +19,7 @@ use crate::subject::Choice;
 use crate::workload::{WORKLOADS, Workload};
 
 pub use baseline::compare;
+pub use plot::{Bar, plot};
 
 /// All that a run gave. This is what is kept as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]

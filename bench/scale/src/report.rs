@@ -7,13 +7,37 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use portcullis_bench_load::machine::host::{self, Host};
-use portcullis_bench_load::{Choice, Spread};
+use portcullis_bench_load::{Bar, Choice, Spread, plot};
 use serde::Serialize;
 
 use crate::Plan;
 use crate::figures::{Figure, Figures};
 use crate::scenario::{SCENARIOS, Scenario};
 
+/// What stands at the top.
+const OVERVIEW: [(&str, Figure); 14] = [
+    ("hosts-10000", Figure::ReadyMs),
+    ("hosts-10000", Figure::MemoryMib),
+    ("hosts-10000", Figure::CpuUs),
+    ("routes-10000", Figure::CpuUs),
+    ("certs-10000", Figure::ReadyMs),
+    ("certs-10000", Figure::MemoryMib),
+    ("certs-10000", Figure::HandshakeUs),
+    ("endpoints-50000", Figure::MemoryMib),
+    ("probe-1000", Figure::MedianMs),
+    ("probe-1000", Figure::P99Ms),
+    ("probe-10000", Figure::MedianMs),
+    ("traffic-1000", Figure::ChangingP99Us),
+    ("traffic-1000", Figure::Resent),
+    ("route-change", Figure::ChangingP99Us),
+];
+/// What is drawn, too.
+const PLOTTED: [(&str, Figure); 4] = [
+    ("hosts-10000", Figure::MemoryMib),
+    ("routes-10000", Figure::CpuUs),
+    ("certs-10000", Figure::HandshakeUs),
+    ("probe-1000", Figure::MedianMs),
+];
 /// With more of its own to do, a machine measures nothing.
 const BUSY: f64 = 1.0;
 
@@ -114,6 +138,10 @@ impl Report {
         let json = serde_json::to_string_pretty(self)? + "\n";
         let Some(only) = &self.only else {
             fs::write(results.join("scale.json"), json).context("scale.json")?;
+            for (scenario, figure) in PLOTTED {
+                let file = results.join(format!("scale-{scenario}.svg"));
+                fs::write(file, self.plot(scenario, figure)).context("a plot")?;
+            }
             return fs::write(results.join("scale.md"), self.to_string()).context("scale.md");
         };
         fs::write(results.join(format!("scale-{only}.json")), json).context("the results")
@@ -140,6 +168,37 @@ impl Report {
             self.host.kernel,
             self.subjects.iter().map(named).collect::<Vec<_>>().join(", ")
         )
+    }
+
+    fn plot(&self, scenario: &str, figure: Figure) -> String {
+        let bar = |row: &Row| {
+            let spread = row.spread(figure)?;
+            Some(Bar { name: row.subject.clone(), spread, label: figure.number(spread.median) })
+        };
+        let rows = self.rows.iter().filter(|row| row.scenario == scenario && row.failed.is_none());
+        let about = SCENARIOS.iter().find(|known| known.name == scenario).map_or("", |known| known.about);
+        let title = format!("{scenario}: {}", figure.heading());
+        plot(&title, &format!("{about}; less is better"), &rows.filter_map(bar).collect::<Vec<_>>())
+    }
+
+    /// A column for each subject, a row for each figure that matters most.
+    fn overview(&self) -> String {
+        let names: Vec<&str> = self.subjects.iter().map(|entry| entry.name.as_str()).collect();
+        let mut out = format!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
+        for (scenario, figure) in OVERVIEW {
+            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.scenario == scenario).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let cell = |name: &&str| match rows.iter().find(|row| row.subject == *name) {
+                Some(row) if row.failed.is_some() => "failed".to_owned(),
+                Some(row) => row.spread(figure).map_or(String::new(), |found| figure.number(found.median)),
+                None => String::new(),
+            };
+            let cells: Vec<String> = names.iter().map(cell).collect();
+            let _ = write!(out, "\n| {scenario}, {} | {} |", figure.heading(), cells.join(" | "));
+        }
+        out
     }
 
     /// A column for each figure that somebody has, a row for each subject.
@@ -187,7 +246,7 @@ impl Row {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "# Large configurations\n\n{}\n", self.origin())?;
+        write!(out, "# Large configurations\n\n{}\n\n{}\n", self.origin(), self.overview())?;
         let measured = |scenario: &&Scenario| self.rows.iter().any(|row| row.scenario == scenario.name);
         for scenario in SCENARIOS.iter().filter(measured) {
             write!(out, "\n## {}\n\n{}.\n\n{}\n", scenario.name, scenario.about, self.table(scenario))?;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,6 +62,7 @@ impl Subject {
             clients: open_files().saturating_sub(OTHER_FILES) / 2,
         };
         fs::create_dir(folder.path().join(DRAFTS))?;
+        fs::create_dir(folder.path().join(SAID))?;
         for file in dialect.files(&place, estate)? {
             let path = folder.path().join(&file.path);
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -138,7 +138,8 @@ impl Subject {
     /// The end of what it has said: why something failed.
     pub(crate) fn complaint(&self) -> String {
         let text = |file: &str| fs::read_to_string(self.place.folder.join(file)).unwrap_or_default();
-        let said: String = ["stderr", "error.log", "traefik.log"].iter().map(|file| text(file)).collect();
+        let said: String =
+            ["said/stderr", "error.log", "traefik.log"].iter().map(|file| text(file)).collect();
         let lines: Vec<&str> = said.lines().collect();
         let last = &lines[lines.len().saturating_sub(COMPLAINT)..];
         let short = last.iter().map(|line| line.chars().take(COMPLAINT_LINE).collect::<String>());
@@ -159,6 +160,9 @@ impl Drop for Subject {
 /// Where drafts are written, on the file system of the configuration.
 const DRAFTS: &str = "drafts";
 
+/// Where what it says goes: a folder that nobody watches, as a pipe would be.
+const SAID: &str = "said";
+
 /// It ends when this program does, however that ends.
 fn command(choice: &Choice, dialect: &dyn Dialect, place: &Place, core: usize) -> Result<Command> {
     let mut command = Command::new("setpriv");
@@ -171,7 +175,7 @@ fn command(choice: &Choice, dialect: &dyn Dialect, place: &Place, core: usize) -
     }
     command.envs(dialect.environment().iter().map(|(name, value)| (name, place.fill(value))));
     let log =
-        |file: &str| fs::File::create(Path::new(&place.folder).join(file)).context("a file for what it says");
+        |file: &str| fs::File::create(place.folder.join(SAID).join(file)).context("a file for what it says");
     command.current_dir(&place.folder).stdin(Stdio::null()).stdout(log("stdout")?).stderr(log("stderr")?);
     Ok(command)
 }

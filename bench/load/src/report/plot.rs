@@ -24,36 +24,53 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.t{font-we
 .b{fill:#9aa7b5}.o{fill:#2f6feb}.w{stroke:#1f2328;stroke-width:1.5;fill:none}\
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.n{fill:#9198a1}.b{fill:#5b6673}.o{fill:#4c8dff}.w{stroke:#e6edf3}}";
 
+/// What one subject came to.
+#[derive(Debug)]
+pub struct Bar {
+    /// The subject.
+    pub name: String,
+    /// Its values.
+    pub spread: Spread,
+    /// The median as a person reads it.
+    pub label: String,
+}
+
 /// The plot of one workload.
 pub(super) fn svg(report: &Report, workload: &Workload) -> String {
-    let rows: Vec<(&Row, Spread)> = report
-        .of(workload.name)
-        .into_iter()
-        .filter_map(|row| Some((row, row.spread(workload.chief)?)))
-        .collect();
-    let most = rows.iter().map(|(_, spread)| spread.highest).fold(f64::MIN_POSITIVE, f64::max);
-    let height = TOP + STEP * rows.len() as f64 + 8.0;
+    let bar = |row: &Row| {
+        let spread = row.spread(workload.chief)?;
+        Some(Bar { name: row.subject.clone(), spread, label: chief(workload, spread.median) })
+    };
+    let bars: Vec<Bar> = report.of(workload.name).into_iter().filter_map(bar).collect();
     let title = format!("{}: {}", workload.name, measured(workload));
+    plot(&title, &format!("{}; less is better", workload.about), &bars)
+}
+
+/// Bars below a title and a note.
+pub fn plot(title: &str, note: &str, bars: &[Bar]) -> String {
+    let most = bars.iter().map(|bar| bar.spread.highest).fold(f64::MIN_POSITIVE, f64::max);
+    let height = TOP + STEP * bars.len() as f64 + 8.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
          height=\"{height}\" role=\"img\" aria-label=\"{}\"><style>{STYLE}</style>\
-         <text class=\"t\" x=\"8\" y=\"20\">{}</text><text class=\"n\" x=\"8\" y=\"40\">{}; less is better</text>",
-        escaped(&title),
-        escaped(&title),
-        escaped(workload.about)
+         <text class=\"t\" x=\"8\" y=\"20\">{}</text><text class=\"n\" x=\"8\" y=\"40\">{}</text>",
+        escaped(title),
+        escaped(title),
+        escaped(note)
     );
-    for (place, (row, spread)) in rows.iter().enumerate() {
-        bar(&mut out, TOP + STEP * place as f64, row, spread, most, &chief(workload, spread.median));
+    for (place, bar) in bars.iter().enumerate() {
+        draw(&mut out, TOP + STEP * place as f64, bar, most);
     }
     out.push_str("</svg>\n");
     out
 }
 
-fn bar(out: &mut String, top: f64, row: &Row, spread: &Spread, most: f64, label: &str) {
+fn draw(out: &mut String, top: f64, bar: &Bar, most: f64) {
+    let Bar { name, spread, label } = bar;
     let scale = (WIDTH - LEFT - RIGHT) / most;
     let at = |value: f64| LEFT + value * scale;
     let (middle, base) = (top + BAR / 2.0, top + BAR - 4.0);
-    let class = if row.subject == "portcullis" { "o" } else { "b" };
+    let class = if name == "portcullis" { "o" } else { "b" };
     let (low, high) = (at(spread.lowest), at(spread.highest));
     let _ = write!(
         out,
@@ -62,7 +79,7 @@ fn bar(out: &mut String, top: f64, row: &Row, spread: &Spread, most: f64, label:
          <path class=\"w\" d=\"M{low:.1} {middle:.1}H{high:.1}M{low:.1} {:.1}V{:.1}M{high:.1} {:.1}V{:.1}\"/>\
          <text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
         LEFT - 8.0,
-        escaped(&row.subject),
+        escaped(name),
         spread.median * scale,
         middle - END,
         middle + END,

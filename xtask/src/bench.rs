@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::dist::program::{self, Guide};
 use crate::flame;
 use crate::process::{cargo, repeat_loud, run, step};
 use crate::setup;
@@ -45,7 +46,7 @@ pub(crate) enum Bench {
 /// CPU time, memory and latency of this tree's gateway beside its peers, under the same load.
 #[derive(Args, Debug)]
 pub(crate) struct Load {
-    /// Fewer and shorter rounds, and the release profile: some ten minutes instead of forty.
+    /// Fewer and shorter rounds, and the release profile: some ten minutes instead of an hour.
     #[arg(long)]
     quick: bool,
     /// Only the workloads whose name contains this; table and README stay as they are.
@@ -54,6 +55,9 @@ pub(crate) struct Load {
     /// Only this peer; may be given again. `none` measures the gateway alone.
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
+    /// This program instead of one of this tree: what `dist` has made, say.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
     /// Another built gateway to compare with; may be given again.
     #[arg(long, value_name = "PATH")]
     against: Vec<PathBuf>,
@@ -77,6 +81,9 @@ pub(crate) struct Scale {
     /// Only this peer; may be given again. `none` measures the gateway alone.
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
+    /// This program instead of one of this tree: what `dist` has made, say.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
     /// Another built gateway to compare with; may be given again.
     #[arg(long, value_name = "PATH")]
     against: Vec<PathBuf>,
@@ -104,7 +111,7 @@ fn load(options: &Load) -> Result<()> {
         [none] if none == "none" => Vec::new(),
         wanted => setup::peers(wanted)?,
     };
-    let built = build(options.quick)?;
+    let built = build(options.quick, options.binary.as_deref())?;
     step("load");
     let mut command = harness(LOAD);
     subjects(&mut command, &built, &options.against, &peers);
@@ -124,17 +131,28 @@ fn load(options: &Load) -> Result<()> {
     done
 }
 
-/// The built gateway: as it is shipped, or as it is built in less time.
-fn build(quick: bool) -> Result<PathBuf> {
-    let profile = if quick { "release" } else { "dist" };
-    step(&format!("building with the profile {profile}"));
-    let build = ["build", "--profile", profile, "--package", "portcullis", "--bin", "portcullis"];
+/// The gateway, and in words how it was built: as it is shipped, or in less time, or before.
+fn build(quick: bool, built: Option<&Path>) -> Result<(PathBuf, String)> {
+    if let Some(built) = built {
+        return Ok((built.to_owned(), format!("as {}", built.display())));
+    }
+    if !quick {
+        return Ok((program::build(&Guide::Counted)?.program, "as shipped".to_owned()));
+    }
+    step("building with the profile release");
+    let build = ["build", "--release", "--package", "portcullis", "--bin", "portcullis"];
     run(cargo().args(build).current_dir(root()))?;
-    Ok(Workspace::load()?.target.join(profile).join("portcullis"))
+    Ok((Workspace::load()?.target.join("release/portcullis"), "profile release".to_owned()))
 }
 
 /// This tree's build comes first: the tables tell the others' ratios to it.
-fn subjects(command: &mut Command, built: &Path, others: &[PathBuf], peers: &[(&str, PathBuf)]) {
+fn subjects(
+    command: &mut Command,
+    (built, how): &(PathBuf, String),
+    others: &[PathBuf],
+    peers: &[(&str, PathBuf)],
+) {
+    command.args(["--built", how]);
     let mut subject = |name: &str, program: &Path| {
         command.arg("--subject").arg(format!("{name}={}", program.display()));
     };
@@ -183,11 +201,11 @@ fn scale(options: &Scale) -> Result<()> {
     let wants_cluster =
         options.only.as_ref().is_none_or(|only| OF_CLUSTER.iter().any(|name| name.contains(only)));
     let apiserver = if wants_cluster { setup::apiserver()? } else { None };
-    let built = build(options.quick)?;
+    let built = build(options.quick, options.binary.as_deref())?;
     step("scale");
     let mut command = harness(SCALE);
     subjects(&mut command, &built, &options.against, &peers);
-    command.arg("--write").arg(root()).env("PORTCULLIS_TEST_BINARY", &built);
+    command.arg("--write").arg(root()).env("PORTCULLIS_TEST_BINARY", &built.0);
     if let Some(apiserver) = apiserver {
         // No endpoint is asked, so it does not matter that none may be at loopback.
         command.env("PORTCULLIS_TEST_APISERVER", apiserver).env("PORTCULLIS_TEST_ADDRESS", "127.0.0.1");

@@ -28,7 +28,7 @@ use crate::workload::Workload;
 
 pub use figures::{Metric, Spread};
 pub use load::tls;
-pub use report::{Bar, Places, Report, compare, plot};
+pub use report::{Bar, Places, Report, compare, described, plot};
 pub use subject::Choice;
 
 /// What is measured, and how thoroughly.
@@ -46,6 +46,8 @@ pub struct Plan {
     pub connections: u64,
     /// Whether this was a short run, which the report tells.
     pub quick: bool,
+    /// How the gateway was built, which the report tells, too.
+    pub built: String,
 }
 
 /// Rounds of workloads whose subject is started anew each time: they differ little, and take long.

@@ -30,6 +30,9 @@ struct Arguments {
     /// Fewer rounds, shorter measurements, fewer connections.
     #[arg(long)]
     quick: bool,
+    /// How the gateway was built, in words for the report.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    built: String,
     /// Writes results, table and plots into this tree; its README shows them when everything was measured.
     #[arg(long, value_name = "ROOT")]
     write: Option<PathBuf>,
@@ -59,6 +62,7 @@ fn main() -> Result<ExitCode> {
         time: Duration::from_millis(milliseconds),
         connections,
         quick: arguments.quick,
+        built: arguments.built,
     };
     let report = run(&plan)?;
     println!("{report}");

@@ -20,6 +20,7 @@ use crate::workload::{WORKLOADS, Workload};
 
 pub use baseline::compare;
 pub use plot::{Bar, plot};
+pub use table::described;
 
 /// All that a run gave. This is what is kept as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Report {
     pub(crate) only: Option<String>,
     /// Whether the run was a short one.
     pub(crate) quick: bool,
+    /// How the gateway was built.
+    #[serde(default)]
+    pub(crate) built: String,
     pub(crate) rounds: u32,
     /// Idle connections, where there were some.
     pub(crate) connections: u64,
@@ -101,6 +105,7 @@ impl Report {
             load_before: host::load(),
             only: plan.only.clone(),
             quick: plan.quick,
+            built: plan.built.clone(),
             rounds: plan.rounds,
             connections: plan.connections,
             subjects: Vec::new(),

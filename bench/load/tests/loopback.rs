@@ -43,6 +43,7 @@ fn plan(choice: &Choice, workload: &str) -> Plan {
         time: Duration::from_millis(50),
         connections: 50,
         quick: true,
+        built: String::new(),
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Plan {
     pub extent: Extent,
     /// Whether this was a short run, which the report tells.
     pub quick: bool,
+    /// How the gateway was built, which the report tells, too.
+    pub built: String,
 }
 
 /// Addresses on which the backend listens: the endpoints of a service.

@@ -21,6 +21,9 @@ struct Arguments {
     /// One round, shorter phases, fewer changes.
     #[arg(long)]
     quick: bool,
+    /// How the gateway was built, in words for the report.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    built: String,
     /// Writes the results into this tree: all of them beside a page for people, or those of `--only` by its name.
     #[arg(long, value_name = "ROOT")]
     write: Option<PathBuf>,
@@ -56,8 +59,14 @@ const QUICK: (u32, Extent) = (
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let (rounds, extent) = if arguments.quick { QUICK } else { WHOLE };
-    let plan =
-        Plan { choices: arguments.subjects, only: arguments.only, rounds, extent, quick: arguments.quick };
+    let plan = Plan {
+        choices: arguments.subjects,
+        only: arguments.only,
+        rounds,
+        extent,
+        quick: arguments.quick,
+        built: arguments.built,
+    };
     let report = run(&plan)?;
     println!("{report}");
     if let Some(root) = &arguments.write {

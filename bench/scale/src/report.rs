@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use portcullis_bench_load::machine::host::{self, Host};
-use portcullis_bench_load::{Bar, Choice, Spread, plot};
+use portcullis_bench_load::{Bar, Choice, Spread, described, plot};
 use serde::Serialize;
 
 use crate::Plan;
@@ -51,6 +51,8 @@ pub struct Report {
     load_before: f64,
     only: Option<String>,
     quick: bool,
+    /// How the gateway was built.
+    built: String,
     rounds: u32,
     subjects: Vec<Entry>,
     rows: Vec<Row>,
@@ -85,6 +87,7 @@ impl Report {
             load_before: host::load(),
             only: plan.only.clone(),
             quick: plan.quick,
+            built: plan.built.clone(),
             rounds: plan.rounds,
             subjects: plan.choices.iter().map(entry).collect(),
             rows: Vec::new(),
@@ -157,7 +160,7 @@ impl Report {
         } else {
             String::new()
         };
-        let named = |entry: &Entry| format!("{} {}", entry.name, entry.version);
+        let named = |entry: &Entry| described(&entry.name, &entry.version, &self.built);
         format!(
             "Measured on {} at commit `{}`: {quick}{} rounds, {}, {} cores, {}.{busy}\n{}.",
             self.date.split('T').next().unwrap_or_default(),

@@ -25,7 +25,14 @@ fn the_gateway_is_measured_and_the_results_are_written() {
     }
     let choice = format!("portcullis={}", binary().display()).parse().expect("a subject");
     let folder = tempfile::tempdir().expect("a folder");
-    let mut plan = Plan { choices: vec![choice], only: None, rounds: 1, extent: EXTENT, quick: true };
+    let mut plan = Plan {
+        choices: vec![choice],
+        only: None,
+        rounds: 1,
+        extent: EXTENT,
+        quick: true,
+        built: String::new(),
+    };
     for (scenario, figure) in [("hosts-1", Figure::CpuUs), ("route-change", Figure::MedianMs)] {
         plan.only = Some(scenario.to_owned());
         let report = run(&plan).expect("the stage is set");

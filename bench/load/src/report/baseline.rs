@@ -95,6 +95,7 @@ mod tests {
             time: std::time::Duration::ZERO,
             connections: 0,
             quick: true,
+            built: String::new(),
         };
         Report { rows: vec![row], ..Report::new(&plan) }
     }

@@ -10,10 +10,20 @@ use crate::workload::Workload;
 const OTHERS: [Metric; 5] =
     [Metric::PerSecond, Metric::P50Us, Metric::P99Us, Metric::P999Us, Metric::CpuPercent];
 
+/// The subject that this tree makes.
+const GATEWAY: &str = "portcullis";
 /// What is no proxy, and cannot win.
 const FLOOR: &str = "forwarder";
 /// With more of its own to do, a machine measures nothing.
 const BUSY: f64 = 1.0;
+
+/// A subject and its version; of the gateway also how it was built.
+pub fn described(name: &str, version: &str, built: &str) -> String {
+    match built {
+        built if name == GATEWAY && !built.is_empty() => format!("{name} {version} ({built})"),
+        _ => format!("{name} {version}"),
+    }
+}
 
 impl Report {
     /// One line for where it comes from.
@@ -35,7 +45,7 @@ impl Report {
 
     /// The subjects and their versions.
     pub(super) fn versions(&self) -> String {
-        let named = |entry: &super::SubjectEntry| format!("{} {}", entry.name, entry.version);
+        let named = |entry: &super::SubjectEntry| described(&entry.name, &entry.version, &self.built);
         self.subjects.iter().map(named).collect::<Vec<_>>().join(", ")
     }
 

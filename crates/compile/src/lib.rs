@@ -27,7 +27,6 @@ mod locality;
 mod names;
 mod objects;
 mod port;
-mod re2;
 mod route_table;
 mod services;
 mod settings;

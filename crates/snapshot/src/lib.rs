@@ -18,6 +18,7 @@ pub mod matcher;
 pub mod metadata;
 pub mod path;
 pub mod prefix_trie;
+pub mod re2;
 pub mod retry;
 pub mod route;
 pub mod settings;

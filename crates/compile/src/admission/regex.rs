@@ -3,8 +3,9 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+use portcullis_snapshot::re2;
+
 use super::{Verdict, fault};
-use crate::re2;
 
 /// The most repetitions, also of repetitions within repetitions (Go's `maxRepeat`).
 const MAX_REPEAT: u64 = 1000;

@@ -6,6 +6,7 @@ use portcullis_api::networking::{self as api, HttpRetry, HttpRoute, HttpRouteDes
 use portcullis_snapshot::action::{
     Destination, Destinations, Forward, Mirror, PathRewrite, Percentage, Target,
 };
+use portcullis_snapshot::re2;
 use portcullis_snapshot::retry::RetryPolicy;
 
 use super::action::{Outcome, filled};
@@ -14,7 +15,6 @@ use crate::clusters::Clusters;
 use crate::delegate::Rule;
 use crate::destination;
 use crate::diagnostic::{Code, Reporter};
-use crate::re2;
 
 /// Forwarding as a rule describes it; `None` when the rule cannot be used.
 pub(super) fn forward(

@@ -3,13 +3,13 @@
 use portcullis_api::networking::HttpMatchRequest;
 use portcullis_api::{Map, wire};
 use portcullis_snapshot::matcher::{NamedMatch, PathMatch, RouteMatcher, StringMatch, Without};
+use portcullis_snapshot::re2;
 use portcullis_snapshot::route::WhyLeftOut;
 
 use super::Scope;
 use crate::diagnostic::{Code, Reporter};
 use crate::environment::GatewayWorkload;
 use crate::names::gateway_reference;
-use crate::re2;
 
 /// Prefix of header names that stand for claims of a JSON web token.
 const CLAIMS: &str = "@request.auth.claims";

@@ -6,29 +6,38 @@
 use regex::bytes;
 
 /// Longest expression accepted, in bytes; Istio's validation has the same bound.
-pub(crate) const MAX_PATTERN: usize = 1024;
+pub const MAX_PATTERN: usize = 1024;
 
 /// Largest compiled form of one expression, in bytes.
 const MAX_COMPILED: usize = 1 << 20;
 
 /// Why an expression cannot be used.
-pub(crate) type PatternError = String;
+pub type PatternError = String;
 
 /// Compiles `pattern` so that it must match the whole of a text.
-pub(crate) fn whole(pattern: &str) -> Result<bytes::Regex, PatternError> {
+///
+/// # Errors
+/// Says why it cannot be compiled.
+pub fn whole(pattern: &str) -> Result<bytes::Regex, PatternError> {
     let text = format!("^(?:{})$", translated(pattern)?);
     let built = bytes::RegexBuilder::new(&text).size_limit(MAX_COMPILED).build();
     built.map_err(|error| explained(&error))
 }
 
 /// Compiles `pattern` so that it matches anywhere in a text.
-pub(crate) fn anywhere(pattern: &str) -> Result<regex::Regex, PatternError> {
+///
+/// # Errors
+/// Says why it cannot be compiled.
+pub fn anywhere(pattern: &str) -> Result<regex::Regex, PatternError> {
     let built = regex::RegexBuilder::new(&translated(pattern)?).size_limit(MAX_COMPILED).build();
     built.map_err(|error| explained(&error))
 }
 
 /// Whether `pattern` can be read, however large it is when compiled.
-pub(crate) fn syntax(pattern: &str) -> Result<(), PatternError> {
+///
+/// # Errors
+/// Says why it cannot.
+pub fn syntax(pattern: &str) -> Result<(), PatternError> {
     match regex::RegexBuilder::new(&translated(pattern)?).size_limit(MAX_COMPILED).build() {
         Ok(_) | Err(regex::Error::CompiledTooBig(_)) => Ok(()),
         Err(error) => Err(explained(&error)),
@@ -36,7 +45,10 @@ pub(crate) fn syntax(pattern: &str) -> Result<(), PatternError> {
 }
 
 /// An RE2 substitution (`\1`, `\\`) in the syntax of the `regex` crate; the greatest group comes with it.
-pub(crate) fn substitution(text: &str) -> Result<(String, usize), PatternError> {
+///
+/// # Errors
+/// Says why it is none.
+pub fn substitution(text: &str) -> Result<(String, usize), PatternError> {
     let mut out = String::with_capacity(text.len() + 8);
     let mut greatest = 0;
     let mut rest = text.chars();

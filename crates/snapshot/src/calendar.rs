@@ -85,7 +85,7 @@ const fn is_leap(year: u64) -> bool {
 
 /// Year, month and day of a day since 1970-01-01. Years are counted from March, so that the leap
 /// day is a year's last; an era is the 146,097 days after which the calendar repeats.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     const DAYS_FROM_YEAR_0: u64 = 719_468;
     let days = days + DAYS_FROM_YEAR_0;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

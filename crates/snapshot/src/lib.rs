@@ -10,6 +10,7 @@ pub mod cell;
 pub mod cidr;
 pub mod cluster;
 mod clusters;
+pub mod expression;
 pub mod headers;
 pub mod health_check;
 pub mod host;

@@ -24,6 +24,15 @@ pub fn whole(pattern: &str) -> Result<bytes::Regex, PatternError> {
     built.map_err(|error| explained(&error))
 }
 
+/// Compiles `pattern` so that it matches anywhere in a text that need not be UTF-8.
+///
+/// # Errors
+/// Says why it cannot be compiled.
+pub fn within(pattern: &str) -> Result<bytes::Regex, PatternError> {
+    let built = bytes::RegexBuilder::new(&translated(pattern)?).size_limit(MAX_COMPILED).build();
+    built.map_err(|error| explained(&error))
+}
+
 /// Compiles `pattern` so that it matches anywhere in a text.
 ///
 /// # Errors

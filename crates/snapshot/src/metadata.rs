@@ -1,60 +1,69 @@
-//! What Istio notes of a configuration's objects in the proxy: `METADATA(ROUTE:istio:config)` and its like.
+//! What Istio notes of a configuration's objects in the proxy: `METADATA(ROUTE:istio:config)` and its like, and
+//! `xds.route_metadata` and its like in expressions.
 
 use crate::cluster::{Cluster, Endpoint, Workload};
+use crate::expression::Value;
 use crate::route::Origin;
 
 /// The namespace that Istio writes into.
 const ISTIO: &str = "istio";
 
-/// A value of metadata, keys in order.
-enum Value {
-    Text(String),
-    Yes,
-    List(Vec<Value>),
-    Map(Vec<(&'static str, Value)>),
+/// What is noted of a route: the object it was written in.
+#[must_use]
+pub fn of_route(origin: &Origin) -> Value<'static> {
+    noted(config(&origin.object).map(|config| ("config", config)).into_iter().collect())
 }
 
-/// Appends what a route has at `path`: the object it was written in.
-pub fn write_route(origin: &Origin, path: &[Box<str>], out: &mut Vec<u8>) {
-    if let Some(config) = config(&origin.object) {
-        write(&Value::Map(vec![("config", config)]), path, out);
-    }
-}
-
-/// Appends what a cluster has at `path`: its service, subset and DestinationRule.
-pub fn write_cluster(cluster: &Cluster, path: &[Box<str>], out: &mut Vec<u8>) {
+/// What is noted of a cluster: its service, subset and DestinationRule.
+#[must_use]
+pub fn of_cluster(cluster: &Cluster) -> Value<'static> {
     let mut map = Vec::new();
     if cluster.notes.overrides_alpn {
-        map.push(("alpn_override", Value::Text("false".to_owned())));
+        map.push(("alpn_override", Value::text("false")));
     }
     if let Some(config) = cluster.notes.rule.as_deref().and_then(config) {
         map.push(("config", config));
     }
     if cluster.notes.external {
-        map.push(("external", Value::Yes));
+        map.push(("external", Value::Bool(true)));
     }
     let service = &cluster.service;
     let service = [("host", &service.host), ("name", &service.name), ("namespace", &service.namespace)];
-    let service = service.into_iter().map(|(key, value)| (key, Value::Text(value.to_string()))).collect();
-    map.push(("services", Value::List(vec![Value::Map(service)])));
+    let service = service.into_iter().map(|(key, value)| (key, text(value.to_string()))).collect();
+    map.push(("services", Value::List(vec![keyed(service)])));
     if let Some(subset) = cluster.name.split('|').nth(2).filter(|subset| !subset.is_empty()) {
-        map.push(("subset", Value::Text(subset.to_owned())));
+        map.push(("subset", text(subset.to_owned())));
     }
-    write(&Value::Map(map), path, out);
+    noted(map)
 }
 
-/// Appends what an endpoint has at `path`: its workload.
-pub fn write_endpoint(endpoint: &Endpoint, path: &[Box<str>], out: &mut Vec<u8>) {
+/// What is noted of an endpoint: its workload.
+#[must_use]
+pub fn of_endpoint(endpoint: &Endpoint) -> Value<'static> {
     let Workload { name, namespace, canonical_service, canonical_revision, cluster, .. } =
         &*endpoint.workload;
     let facts = [name, namespace, canonical_service, canonical_revision, cluster];
     // What a metric calls `unknown`, and the revision that everything has, is left out here.
     let facts = facts.map(|fact| if matches!(&**fact, "unknown" | "latest") { "" } else { fact });
-    write(&Value::Map(vec![("workload", Value::Text(facts.join(";")))]), path, out);
+    noted(vec![("workload", text(facts.join(";")))])
+}
+
+/// What stands in Istio's namespace, if anything does.
+fn noted(map: Vec<(&'static str, Value<'static>)>) -> Value<'static> {
+    let namespaces = if map.is_empty() { Vec::new() } else { vec![(ISTIO, keyed(map))] };
+    Value::Metadata(Box::new(keyed(namespaces)))
+}
+
+fn keyed(map: Vec<(&'static str, Value<'static>)>) -> Value<'static> {
+    Value::Map(map.into_iter().map(|(key, value)| [Value::text(key), value]).collect())
+}
+
+fn text(text: String) -> Value<'static> {
+    Value::Text(text.into_bytes().into())
 }
 
 /// `VirtualService default/app` as the path of the API that leads to it.
-fn config(object: &str) -> Option<Value> {
+fn config(object: &str) -> Option<Value<'static>> {
     // Istio merges a delegate's rules into its root, and notes the root.
     let object = match object.split_once(", delegate of ") {
         Some((_, root)) => format!("VirtualService {}", root.trim_end_matches(',')),
@@ -67,29 +76,33 @@ fn config(object: &str) -> Option<Value> {
         "DestinationRule" => "destination-rule",
         _ => return None,
     };
-    Some(Value::Text(format!("/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}")))
+    Some(text(format!("/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}")))
 }
 
-/// A text stands for itself, anything else is written as JSON; what is not there writes nothing.
-fn write(root: &Value, path: &[Box<str>], out: &mut Vec<u8>) {
-    let Some((ISTIO, keys)) = path.split_first().map(|(first, keys)| (&**first, keys)) else { return };
-    let mut value = root;
-    for key in keys {
+/// Appends what is noted at `path`. A text stands for itself, anything else is written as JSON; what is not there writes
+/// nothing, and neither does an empty path.
+pub fn write(metadata: &Value<'_>, path: &[Box<str>], out: &mut Vec<u8>) {
+    let (Value::Metadata(root), [_, ..]) = (metadata, path) else { return };
+    let mut value = &**root;
+    for key in path {
         let Value::Map(map) = value else { return };
-        let Some((_, found)) = map.iter().find(|(name, _)| **name == **key) else { return };
+        let Some([_, found]) = map.iter().find(|[name, _]| *name == Value::text(key)) else { return };
         value = found;
     }
     match value {
-        Value::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Text(text) => out.extend_from_slice(text),
         other => json(other, out),
     }
 }
 
-fn json(value: &Value, out: &mut Vec<u8>) {
+fn json(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         // Names of the API have nothing in them that JSON would escape, and a header nothing that it may not hold.
-        Value::Text(text) => out.extend_from_slice(format!("{text:?}").as_bytes()),
-        Value::Yes => out.extend_from_slice(b"true"),
+        Value::Text(text) => {
+            out.push(b'"');
+            out.extend_from_slice(text);
+            out.push(b'"');
+        }
         Value::List(list) => {
             out.push(b'[');
             for (at, value) in list.iter().enumerate() {
@@ -102,14 +115,17 @@ fn json(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Map(map) => {
             out.push(b'{');
-            for (at, (key, value)) in map.iter().enumerate() {
-                out.extend_from_slice(if at > 0 { b",\"" } else { b"\"" });
-                out.extend_from_slice(key.as_bytes());
-                out.extend_from_slice(b"\":");
+            for (at, [key, value]) in map.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                json(key, out);
+                out.push(b':');
                 json(value, out);
             }
             out.push(b'}');
         }
+        other => other.write(out),
     }
 }
 
@@ -133,7 +149,7 @@ mod tests {
     fn of_object(object: &str, keys: &str) -> String {
         let origin = Origin { object: object.into(), list: RuleList::Http, rule: 0, entry: None };
         let mut out = Vec::new();
-        write_route(&origin, &path(keys), &mut out);
+        write(&super::of_route(&origin), &path(keys), &mut out);
         String::from_utf8(out).expect("text")
     }
 
@@ -170,7 +186,7 @@ mod tests {
                 workload: Arc::new(workload),
             };
             let mut out = Vec::new();
-            write_endpoint(&endpoint, &path("istio:workload"), &mut out);
+            write(&of_endpoint(&endpoint), &path("istio:workload"), &mut out);
             assert_eq!(String::from_utf8(out).expect("text"), expected);
         }
     }

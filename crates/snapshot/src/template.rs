@@ -11,6 +11,8 @@ mod time;
 
 use bytes::Bytes;
 
+use crate::expression::{Expression, ExpressionError};
+
 pub use operator::{GrpcForm, MetadataOf, Moment, Operator, Which};
 pub use plain::PlainOperator;
 pub use span::{Point, Unit};
@@ -41,8 +43,8 @@ pub enum TemplateError {
     Unterminated,
     /// The text between percent signs is no operator.
     Unknown(String),
-    /// An expression in CEL, which this gateway does not evaluate.
-    Expression(String),
+    /// The operator's expression in CEL is none.
+    Expression(String, ExpressionError),
     /// The operator's argument is missing or malformed.
     BadArgument(String),
 }
@@ -92,6 +94,15 @@ impl Template {
     pub fn is_measured(&self) -> bool {
         let Self::Parts(parts) = self else { return false };
         parts.iter().any(|part| matches!(part, Part::Operator(operator) if operator.is_measured()))
+    }
+
+    /// The expressions in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let parts: &[Part] = if let Self::Parts(parts) = self { parts } else { &[] };
+        parts.iter().filter_map(|part| match part {
+            Part::Operator(Operator::Expression { expression, .. }) => Some(&**expression),
+            _ => None,
+        })
     }
 
     /// The value for one request.

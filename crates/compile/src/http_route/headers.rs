@@ -97,15 +97,20 @@ fn template(value: &str, field: &str, reporter: &mut Reporter<'_, '_>) -> Option
         return reporter.refuse(field, "has a control character", "remove it");
     }
     match Template::parse(value) {
-        Ok(template) => Some(Value::Known(template)),
-        Err(TemplateError::Expression(operator)) => {
+        Ok(template) => {
+            without_value(&template, field, reporter);
+            Some(Value::Known(template))
+        }
+        // As with what is no operator at all.
+        Err(TemplateError::Expression(operator, error)) => {
             reporter.report(
-                Code::FieldNotHonoured,
+                Code::NotServed,
                 field,
                 format!(
-                    "%{operator}% is accepted but expressions are not evaluated, so the header is left alone"
+                    "the expression in %{operator}% cannot be used: {error}; the header is left alone, and Istio's \
+                     gateway would refuse every route of the port"
                 ),
-                "say it with other operators, such as %REQ(name)%",
+                "mend the expression, or say it with other operators, such as %REQ(name)%",
             );
             Some(Value::NotServed)
         }
@@ -130,5 +135,17 @@ fn template(value: &str, field: &str, reporter: &mut Reporter<'_, '_>) -> Option
             format!("%{operator}% has a bad argument"),
             "write it as %REQ(name)% or %REQ(name?other):length%",
         ),
+    }
+}
+
+/// What an expression asks for and never gets: Envoy takes any name for one that might have a value.
+fn without_value(template: &Template, field: &str, reporter: &mut Reporter<'_, '_>) {
+    for name in template.expressions().flat_map(|expression| expression.unset()) {
+        reporter.report(
+            Code::FieldNotHonoured,
+            field,
+            format!("{name} never has a value in an expression here, and what needs it has none either"),
+            "name an attribute that there is, such as request.path",
+        );
     }
 }

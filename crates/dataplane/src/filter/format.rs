@@ -1,5 +1,6 @@
 //! Values of `%OPERATOR%`s in header operations.
 
+mod attributes;
 mod measured;
 mod plain;
 mod query;
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_snapshot::action::{Action, Target};
+use portcullis_snapshot::expression::Value;
 use portcullis_snapshot::template::{Context, GrpcForm, MetadataOf, Moment, Operator, TimeFormat, Which};
 use portcullis_snapshot::{Cluster, metadata};
 use portcullis_telemetry::access_log::Timestamps;
@@ -80,7 +82,18 @@ impl Facts<'_> {
                 }
             }
             Operator::ServerName { host_first } => self.server_name(*host_first, out),
-            Operator::Metadata { of, path } => self.metadata(*of, path, out),
+            Operator::Metadata { of, path } => {
+                if let Some(noted) = self.metadata(*of) {
+                    metadata::write(&noted, path, out);
+                }
+            }
+            Operator::Expression { expression, max, .. } => {
+                let start = out.len();
+                if let Some(value) = expression.evaluate(self) {
+                    value.write(out);
+                }
+                out.truncate(max.map_or(usize::MAX, |max| start.saturating_add(max)));
+            }
             Operator::GrpcStatus(form) => self.grpc_status(*form, out),
             Operator::Environment(_) => out.push(b'-'),
             Operator::Zero(_) => out.push(b'0'),
@@ -114,7 +127,18 @@ impl Facts<'_> {
         let response = self.response?;
         match name {
             ":status" => Some(Cow::Owned(response.status.to_string().into_bytes())),
+            // As in `Response::bare`.
+            name if self.upstream_status == 0 && name != "location" => None,
             name => response.headers.first(name).map(Cow::Borrowed),
+        }
+    }
+
+    /// A fact of the response, as far as that has been made; 0 where there is none.
+    fn of_answer<T: Default>(&self, fact: impl FnOnce(&Response) -> T) -> T {
+        match self.response {
+            Some(response) if self.upstream_status == 0 => fact(&response.bare()),
+            Some(response) => fact(response),
+            None => T::default(),
         }
     }
 
@@ -163,23 +187,13 @@ impl Facts<'_> {
         })
     }
 
-    fn metadata(&self, of: MetadataOf, path: &[Box<str>], out: &mut Vec<u8>) {
-        let record = &self.exchange.record.inner;
+    /// What Istio notes of what a request met.
+    fn metadata(&self, of: MetadataOf) -> Option<Value<'static>> {
         match of {
-            MetadataOf::Route => {
-                if let Some(matched) = &self.exchange.matched {
-                    metadata::write_route(&matched.route().origin, path, out);
-                }
-            }
-            MetadataOf::Cluster => {
-                if let Some(cluster) = self.cluster() {
-                    metadata::write_cluster(cluster, path, out);
-                }
-            }
+            MetadataOf::Route => Some(metadata::of_route(&self.exchange.matched.as_ref()?.route().origin)),
+            MetadataOf::Cluster => Some(metadata::of_cluster(self.cluster()?)),
             MetadataOf::Endpoint => {
-                if let Some(endpoint) = &record.endpoint {
-                    metadata::write_endpoint(endpoint, path, out);
-                }
+                Some(metadata::of_endpoint(self.exchange.record.inner.endpoint.as_ref()?))
             }
         }
     }

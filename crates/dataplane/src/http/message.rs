@@ -58,9 +58,14 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// Its status alone.
+    /// As Envoy has made it when header values are written, where it is an answer of the gateway's own: its status, and
+    /// where it leads to.
     pub(crate) fn bare(&self) -> Self {
-        Self { status: self.status, headers: Headers::default() }
+        let mut headers = Headers::default();
+        if let Some(location) = self.headers.first("location") {
+            headers.append("location", location);
+        }
+        Self { status: self.status, headers }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use super::plain::PlainOperator;
 use super::span::{Point, Unit};
 use super::time::TimeFormat;
+use crate::expression::Expression;
 
 /// The values a header may carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,15 @@ pub enum Operator {
     },
     /// `GRPC_STATUS(form)` and `GRPC_STATUS_NUMBER`: how a gRPC call ended.
     GrpcStatus(GrpcForm),
+    /// `CEL(expression):max` and `TYPED_CEL(expression):max`, which differ only in structured logs.
+    Expression {
+        /// Evaluated against the request.
+        expression: Box<Expression>,
+        /// In which of the two ways it was written.
+        typed: bool,
+        /// Longest value in bytes.
+        max: Option<usize>,
+    },
     /// `ENVIRONMENT(name)`: who writes routes is not shown the gateway's environment, so no variable is ever set.
     Environment(Box<str>),
     /// An operator of the reference that counts what has not begun when headers are written, so that it is 0.
@@ -98,6 +108,7 @@ impl Operator {
         match self {
             Self::Span { .. } => true,
             Self::Plain(operator) => operator.is_measured(),
+            Self::Expression { expression, .. } => expression.is_measured(),
             _ => false,
         }
     }
@@ -241,6 +252,13 @@ impl fmt::Display for Operator {
             Self::GrpcStatus(GrpcForm::Number) => return out.write_str("%GRPC_STATUS_NUMBER%"),
             Self::Environment(name) => return write!(out, "%ENVIRONMENT({name})%"),
             Self::Valueless(text) | Self::Zero(text) => return write!(out, "%{text}%"),
+            Self::Expression { expression, typed, max } => {
+                write!(out, "%{}({expression})", if *typed { "TYPED_CEL" } else { "CEL" })?;
+                return match max {
+                    Some(max) => write!(out, ":{max}%"),
+                    None => out.write_str("%"),
+                };
+            }
             Self::QueryParameter { name, max } => ("QUERY_PARAM", name, &None, max),
             Self::Request { name, alternative, max } => ("REQ", name, alternative, max),
             Self::Response { name, alternative, max } => ("RESP", name, alternative, max),

@@ -5,6 +5,7 @@ use super::operator::{GrpcForm, MetadataOf, Moment, Operator, Which};
 use super::plain::PlainOperator;
 use super::span::{self, Span};
 use super::time::TimeFormat;
+use crate::expression::Expression;
 
 /// Operators of the reference for what this gateway does not have: flags and state that only filters of a mesh set,
 /// fingerprints, traces, sessions with a number, listeners inside the proxy, an ended connection.
@@ -51,8 +52,23 @@ const VALUELESS_WITH_ARGUMENT: &[&str] = &[
 /// What Envoy keeps metadata of, and Istio puts none there.
 const WITHOUT_METADATA: &[&str] = &["DYNAMIC", "LISTENER", "LISTENER_FILTER_CHAIN", "VIRTUAL_HOST"];
 
-/// Position of the closing `%`, which may not stand inside parentheses.
+/// Position of the closing `%`, which may not stand inside parentheses. An expression may hold any sign, so its operator
+/// ends, as in Envoy, with the first parenthesis that a percent sign is behind, or a length and one.
 pub(super) fn operator_end(rest: &str) -> Option<usize> {
+    let is_expression = rest.starts_with("CEL(") || rest.starts_with("TYPED_CEL(");
+    is_expression.then(|| closed_end(rest)).flatten().or_else(|| open_end(rest))
+}
+
+fn closed_end(rest: &str) -> Option<usize> {
+    rest.match_indices(')').map(|(at, _)| at + 1).find_map(|at| {
+        let behind = &rest[at..];
+        let digits = |max: &str| max.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(max.len());
+        let length = behind.strip_prefix(':').map_or(0, |max| 1 + digits(max));
+        (length != 1 && behind[length..].starts_with('%')).then_some(at + length)
+    })
+}
+
+fn open_end(rest: &str) -> Option<usize> {
     let mut depth = 0usize;
     rest.bytes().position(|byte| {
         match byte {
@@ -89,9 +105,12 @@ pub(super) fn operator(text: &str) -> Result<Operator, TemplateError> {
             Span::Between(points, unit) => Ok(Operator::Span { points, unit }),
             Span::Never => Ok(Operator::Valueless(text.into())),
         },
-        ("CEL" | "TYPED_CEL", Some((argument, suffix))) if !argument.is_empty() => {
-            max_length(suffix, text)?;
-            Err(TemplateError::Expression(text.to_owned()))
+        ("CEL" | "TYPED_CEL", Some((argument, suffix))) => {
+            let (typed, max) = (head == "TYPED_CEL", max_length(suffix, text)?);
+            match Expression::parse(argument) {
+                Ok(expression) => Ok(Operator::Expression { expression: Box::new(expression), typed, max }),
+                Err(error) => Err(TemplateError::Expression(text.to_owned(), error)),
+            }
         }
         ("GRPC_STATUS", argument) => grpc_form(argument, text).map(Operator::GrpcStatus),
         ("GRPC_STATUS_NUMBER", None) => Ok(Operator::GrpcStatus(GrpcForm::Number)),

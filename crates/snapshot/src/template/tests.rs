@@ -131,8 +131,31 @@ fn what_has_to_be_measured() {
 }
 
 #[test]
-fn expressions_are_told_from_unknown_operators() {
-    let error = Template::parse("%CEL(request.path)%");
-    assert_eq!(error, Err(TemplateError::Expression("CEL(request.path)".to_owned())));
+fn expressions() {
+    let parsed = |text: &str| match Template::parse(text) {
+        Ok(Template::Parts(parts)) => match &*parts {
+            [Part::Operator(operator @ Operator::Expression { expression, max, .. })] => {
+                assert_eq!(operator.to_string(), text);
+                (expression.to_string(), *max)
+            }
+            other => panic!("{text}: {other:?}"),
+        },
+        other => panic!("{text}: {other:?}"),
+    };
+    for (text, expected, max) in [
+        ("%CEL(request.path)%", "request.path", None),
+        ("%TYPED_CEL(request.path):12%", "request.path", Some(12)),
+        ("%CEL((1 + 2) * 3)%", "(1 + 2) * 3", None),
+        ("%CEL('a%b')%", "'a%b'", None),
+        ("%CEL('a)b:1)(')%", "'a)b:1)('", None),
+        ("%CEL(size('a'))%", "size('a')", None),
+    ] {
+        assert_eq!(parsed(text), (expected.to_owned(), max));
+    }
+    assert!(Template::parse("%REQ(a)b% and %REQ(c)%").is_err());
+    for text in ["%CEL()%", "%CEL(request.)%", "%CEL('a)%b')%"] {
+        let error = Template::parse(text);
+        assert!(matches!(error, Err(TemplateError::Expression(..))), "{text}: {error:?}");
+    }
     assert_eq!(Template::parse("%CEL%"), Err(TemplateError::Unknown("CEL".to_owned())));
 }

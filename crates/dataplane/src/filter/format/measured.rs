@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use portcullis_snapshot::template::{PlainOperator as Op, Point, Unit};
 use tokio::time::Instant;
@@ -52,6 +53,11 @@ impl Facts<'_> {
         self.measure().map(|measure| &measure.attempt)
     }
 
+    /// How long the last try waited for a connection.
+    pub(super) fn leased(&self) -> Option<Duration> {
+        self.attempt()?.leased
+    }
+
     /// What is counted and timed.
     pub(super) fn write_measured(&self, operator: Op, out: &mut Vec<u8>) -> io::Result<()> {
         let exchange = self.exchange;
@@ -62,8 +68,7 @@ impl Facts<'_> {
         let bytes = match operator {
             Op::DownstreamHandshakeDuration => return show(out, self.handshake()),
             Op::UpstreamConnectionPoolReadyDuration => {
-                let leased = self.attempt().and_then(|attempt| attempt.leased);
-                return show(out, leased.map(|leased| leased.as_millis()));
+                return show(out, self.leased().map(|leased| leased.as_millis()));
             }
             Op::RouteResolutionTimeUs => {
                 let routed = self.measure().and_then(|measure| measure.routed);
@@ -71,11 +76,7 @@ impl Facts<'_> {
             }
             Op::RouteResolutionCount => exchange.matched.iter().count() as u64,
             Op::RequestHeadersBytes => request_fields(&exchange.request, exchange.scheme),
-            // An answer of the gateway's own has nothing but its status when it is looked at.
-            Op::ResponseHeadersBytes if self.upstream_status == 0 => {
-                self.response.map_or(0, |response| response_fields(&response.bare()))
-            }
-            Op::ResponseHeadersBytes => self.response.map_or(0, response_fields),
+            Op::ResponseHeadersBytes => self.of_answer(response_fields),
             Op::DownstreamHeaderBytesReceived => received().headers,
             Op::DownstreamDecompressedHeaderBytesReceived => received().decompressed,
             Op::DownstreamWireBytesReceived => received().wire,

@@ -60,11 +60,13 @@ impl Facts<'_> {
         self.upstream_tls()?.peer()
     }
 
-    fn tls(&self) -> Option<&TlsSession> {
+    /// What TLS with the client settled.
+    pub(super) fn tls(&self) -> Option<&TlsSession> {
         self.exchange.connection.tls.as_ref()
     }
 
-    fn upstream_tls(&self) -> Option<&TlsSession> {
+    /// What TLS with the upstream settled.
+    pub(super) fn upstream_tls(&self) -> Option<&TlsSession> {
         self.link()?.tls.as_ref()
     }
 
@@ -225,7 +227,7 @@ impl Facts<'_> {
         }
     }
 
-    /// What TLS with the upstream settled.
+    /// The same of TLS with it.
     fn write_upstream_tls(&self, operator: Op, out: &mut Vec<u8>) -> io::Result<()> {
         let (tls, peer) = (self.upstream_tls(), self.upstream_certificate());
         let own = tls.and_then(TlsSession::own);

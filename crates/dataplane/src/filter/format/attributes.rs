@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::UNIX_EPOCH;
 
+use portcullis_snapshot::Headers;
 use portcullis_snapshot::expression::{Attribute as Of, Attributes, Message, Value};
 use portcullis_snapshot::template::{MetadataOf, PlainOperator as Op};
 
@@ -62,17 +63,11 @@ impl Attributes for Facts<'_> {
 
     fn header(&self, of: Message, name: &str) -> Option<Cow<'_, [u8]>> {
         match of {
-            Message::Request => match self.exchange.request.headers.contains(name) {
-                true => {
-                    self.exchange.request.headers.joined_owned(name).map(|value| Cow::Owned(value.into()))
-                }
-                false => self.request_header(name),
-            },
-            Message::Response if self.upstream_status == 0 => self.response_header(name),
-            Message::Response => {
-                let joined = self.response?.headers.joined_owned(name);
-                joined.map(|value| Cow::Owned(value.into())).or_else(|| self.response_header(name))
+            Message::Request => {
+                joined(&self.exchange.request.headers, name).or_else(|| self.request_header(name))
             }
+            Message::Response if self.upstream_status == 0 => self.response_header(name),
+            Message::Response => joined(&self.response?.headers, name).or_else(|| self.response_header(name)),
             Message::Trailer => None,
         }
     }
@@ -168,6 +163,14 @@ impl Facts<'_> {
         let mut out = Vec::new();
         self.plain(operator, &mut out);
         std::str::from_utf8(&out).ok()?.parse().ok()
+    }
+}
+
+/// The values of a name joined by commas; a single one is not copied.
+fn joined<'h>(headers: &'h Headers, name: &str) -> Option<Cow<'h, [u8]>> {
+    match headers.all(name).nth(1) {
+        Some(_) => headers.joined_owned(name).map(|values| Cow::Owned(values.into())),
+        None => headers.first(name).map(Cow::Borrowed),
     }
 }
 

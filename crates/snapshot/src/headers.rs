@@ -331,6 +331,15 @@ impl<'a> IntoIterator for &'a Headers {
     }
 }
 
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
+    /// Names must be lower case.
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
+        let mut headers = Self::default();
+        fields.into_iter().for_each(|(name, value)| headers.append(name, value));
+        headers
+    }
+}
+
 impl PartialEq for Headers {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other) && self.spellings == other.spellings
@@ -352,19 +361,11 @@ mod tests {
 
     use super::*;
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> Headers {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.append(*name, *value);
-        }
-        headers
-    }
-
     #[test]
     fn set_replaces_all_lines_at_the_first_place() {
-        let mut list = headers(&[("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")]);
+        let mut list = Headers::from_iter([("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")]);
         list.set("a", "x");
-        assert_eq!(list, headers(&[("a", "x"), ("b", "2"), ("c", "4")]));
+        assert_eq!(list, Headers::from_iter([("a", "x"), ("b", "2"), ("c", "4")]));
         list.set("d", "5");
         assert_eq!(list.first("d"), Some(&b"5"[..]));
     }
@@ -440,7 +441,7 @@ mod tests {
 
     #[test]
     fn values_join_in_order() {
-        let list = headers(&[("a", "1"), ("b", "2"), ("a", "3")]);
+        let list = Headers::from_iter([("a", "1"), ("b", "2"), ("a", "3")]);
         assert_eq!(list.joined("a").as_deref(), Some(&b"1,3"[..]));
         assert_eq!(list.joined("b").as_deref(), Some(&b"2"[..]));
         assert_eq!(list.joined("z"), None);
@@ -448,7 +449,7 @@ mod tests {
 
     #[test]
     fn remove_tells_whether_something_was_there() {
-        let mut list = headers(&[("a", "1"), ("a", "2")]);
+        let mut list = Headers::from_iter([("a", "1"), ("a", "2")]);
         assert!(list.remove("a"));
         assert!(!list.remove("a"));
         assert!(list.is_empty());

@@ -4,17 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn headers(fields: &[(&'static str, &'static str)]) -> Headers {
-    let mut headers = Headers::default();
-    for (name, value) in fields {
-        headers.append(*name, *value);
-    }
-    headers
-}
-
 #[test]
 fn forms_of_requests() {
-    let forms = |kind, accept| recognise(&headers(&[("content-type", kind), ("accept", accept)]));
+    let forms = |kind, accept| recognise(&Headers::from_iter([("content-type", kind), ("accept", accept)]));
     let (binary, text) = ("application/grpc-web", "application/grpc-web-text");
     assert_eq!(forms(binary, "*/*"), Some(Forms { text_request: false, text_response: false }));
     assert_eq!(forms(text, text), Some(Forms { text_request: true, text_response: true }));
@@ -28,7 +20,8 @@ fn forms_of_requests() {
 
 #[test]
 fn heads_of_requests() {
-    let mut request = headers(&[("content-type", "application/grpc-web-text"), ("content-length", "8")]);
+    let mut request =
+        Headers::from_iter([("content-type", "application/grpc-web-text"), ("content-length", "8")]);
     on_request(&mut request);
     let expected =
         [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-accept-encoding", "identity")];
@@ -36,7 +29,7 @@ fn heads_of_requests() {
         assert_eq!(request.first_str(name), Some(value));
     }
     assert!(!request.contains("content-length"));
-    let mut own = headers(&[("grpc-accept-encoding", "gzip")]);
+    let mut own = Headers::from_iter([("grpc-accept-encoding", "gzip")]);
     on_request(&mut own);
     assert_eq!(own.first_str("grpc-accept-encoding"), Some("gzip"));
 }
@@ -46,7 +39,7 @@ fn heads_of_responses() {
     let binary = Forms { text_request: false, text_response: false };
     let head = |status, kind| Response {
         status,
-        headers: headers(&[("content-type", kind), ("content-length", "3")]),
+        headers: Headers::from_iter([("content-type", kind), ("content-length", "3")]),
     };
     for (status, kind, foreign) in [
         (200, "application/grpc", false),
@@ -73,7 +66,7 @@ fn heads_of_responses() {
 
 #[test]
 fn trailers_become_a_frame() {
-    let trailers = headers(&[("grpc-status", "5"), ("grpc-message", "gone")]);
+    let trailers = Headers::from_iter([("grpc-status", "5"), ("grpc-message", "gone")]);
     let text = b"grpc-status:5\r\ngrpc-message:gone\r\n";
     let frame = [&[0x80, 0, 0, 0, u8::try_from(text.len()).unwrap()][..], text].concat();
     let binary = Forms { text_request: false, text_response: false };

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use x509_parser::asn1_rs::{Any, Class, Tag};
 use x509_parser::der_parser::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -114,28 +115,28 @@ pub(crate) fn has_issued(issuer: &[u8], certificate: &[u8]) -> bool {
 /// The value of an `otherName` as text, which Envoy shows without saying what it is a name of.
 fn other_name(value: &[u8]) -> Option<String> {
     // [0] EXPLICIT ANY (RFC 5280 §4.2.1.6).
-    let value = element_of(value).filter(|(tag, _)| *tag == 0xa0).map(|(_, value)| value)?;
-    let (tag, content) = element_of(value)?;
+    let (_, outer) = Any::from_der(value).ok()?;
+    let is_explicit = outer.class() == Class::ContextSpecific && outer.tag() == Tag(0);
+    let (_, inner) = Any::from_der(outer.data).ok().filter(|_| is_explicit)?;
+    let content = inner.data;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Some(match tag {
-        // BOOLEAN
-        0x01 => (content != [0]).to_string(),
-        // INTEGER and ENUMERATED
-        0x02 | 0x0a => integer(content)?,
-        // BIT STRING, whose first byte tells how many bits of the last one do not count.
-        0x03 => text(content.get(1..)?),
-        // NULL
-        0x05 => String::new(),
-        // OBJECT IDENTIFIER
-        0x06 => Oid::new(content.into()).to_id_string(),
-        // BMPString
-        0x1e => {
+    if inner.class() != Class::Universal {
+        return Some(text(outer.data));
+    }
+    Some(match inner.tag() {
+        Tag::Boolean => (content != [0]).to_string(),
+        Tag::Integer | Tag::Enumerated => integer(content)?,
+        // The first byte tells how many bits of the last one do not count.
+        Tag::BitString => text(content.get(1..)?),
+        Tag::Null => String::new(),
+        Tag::Oid => Oid::new(content.into()).to_id_string(),
+        Tag::BmpString => {
             let units = content.chunks_exact(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]]));
             char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
-        // OCTET STRING, times, and the strings of one byte a character, or in UTF-8
-        0x04 | 0x0c | 0x12..=0x1b => text(content),
-        _ => text(value),
+        // Bytes, times, and the strings of one byte a character, or in UTF-8.
+        Tag::OctetString | Tag::Utf8String | Tag(0x12..=0x1b) => text(content),
+        _ => text(outer.data),
     })
 }
 
@@ -148,19 +149,6 @@ fn integer(content: &[u8]) -> Option<String> {
     let mut bytes = [fill; 16];
     bytes[16 - content.len()..].copy_from_slice(content);
     Some(i128::from_be_bytes(bytes).to_string())
-}
-
-/// Tag and content of the element at the start of DER.
-fn element_of(der: &[u8]) -> Option<(u8, &[u8])> {
-    let (&tag, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => (usize::from(*rest.first()?), &rest[1..]),
-        0x82 => (usize::from(*rest.first()?) << 8 | usize::from(*rest.get(1)?), &rest[2..]),
-        _ => return None,
-    };
-    Some((tag, rest.get(..length)?))
 }
 
 fn hex(digest: impl AsRef<[u8]>) -> String {

@@ -54,11 +54,9 @@ async fn get(send: &SendRequest<Bytes>, path: &str) -> Result<(u16, String), h2:
     Ok((response.status().as_u16(), text(response.into_body()).await?))
 }
 
-/// Waits for a request at the upstream while the client's connection goes on.
-async fn arrived(upstream: &Upstream) {
-    while upstream.arrivals().is_empty() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+/// Waits for a gate while the client's connection goes on.
+async fn passed(gate: Gate) {
+    tokio::task::spawn_blocking(move || gate.pass()).await.unwrap();
 }
 
 #[test]
@@ -195,21 +193,24 @@ fn a_stream_that_waits_holds_up_no_other() {
 /// A client that resets its stream frees the upstream and leaves one line.
 #[test]
 fn a_reset_stream_ends_upstream() {
-    let given_up = Gate::new();
-    let tell = given_up.clone();
+    let (arrived, given_up) = (Gate::new(), Gate::new());
+    let tell = (arrived.clone(), given_up.clone());
     let upstream = Upstream::script(move |mut conn| {
-        if conn.request().is_some() && conn.raw.is_closed() {
-            tell.open();
+        if conn.request().is_some() {
+            tell.0.open();
+            if conn.raw.is_closed() {
+                tell.1.open();
+            }
         }
     });
     let gateway = Setup::new(site(upstream.address(), ""), &[80]).start();
     block(async {
         let (mut send, _connection) = client(gateway.address(80)).await;
         let (response, mut stream) = send.send_request(request("/reset"), true).unwrap();
-        arrived(&upstream).await;
+        passed(arrived).await;
         stream.send_reset(h2::Reason::CANCEL);
         assert!(response.await.is_err());
-        tokio::task::spawn_blocking(move || given_up.pass()).await.unwrap();
+        passed(given_up).await;
     });
     let line = gateway.log_of("/reset");
     assert_eq!((line["response_code"].as_u64(), line["response_flags"].as_str()), (Some(0), Some("DC")));
@@ -218,17 +219,21 @@ fn a_reset_stream_ends_upstream() {
 /// SIGTERM: GOAWAY, what runs finishes, no new stream, exit 0.
 #[test]
 fn the_end_is_told_by_goaway() {
-    let go = Gate::new();
-    let pass = go.clone();
+    let (arrived, go) = (Gate::new(), Gate::new());
+    let (tell, pass) = (arrived.clone(), go.clone());
     let upstream = Upstream::serve(move |_| {
+        tell.open();
         pass.pass();
         ok("fine")
     });
     let mut gateway = Setup::new(site(upstream.address(), ""), &[80]).start();
     block(async {
-        let (mut send, connection) = client(gateway.address(80)).await;
+        let stream = TcpStream::connect(gateway.address(80)).await.unwrap();
+        let (mut send, mut connection) = h2::client::handshake(stream).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        let connection = tokio::spawn(connection);
         let (response, _) = send.send_request(request("/long"), true).unwrap();
-        arrived(&upstream).await;
+        passed(arrived).await;
         gateway.terminate();
         // No stream can be opened any more once GOAWAY is there.
         let refused = async {
@@ -236,7 +241,8 @@ fn the_end_is_told_by_goaway() {
                 if let Err(error) = send.clone().ready().await {
                     return error;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // What comes back with a ping comes behind what was sent before.
+                let _ = pings.ping(h2::Ping::opaque()).await;
             }
         };
         let error = tokio::time::timeout(LIMIT, refused).await.expect("GOAWAY comes");

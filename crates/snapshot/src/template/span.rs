@@ -80,7 +80,8 @@ impl Unit {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Span {
     Between([Point; 2], Unit),
-    /// One of the points lies behind the header of the response, or is one that only a filter would set.
+    /// One of the points lies behind the header of the response, or is one that only a filter would set, or they never come
+    /// in that order.
     Never,
 }
 
@@ -99,6 +100,8 @@ pub(super) fn parse(argument: &str) -> Option<Span> {
     }
     let named = |text: &str| Point::ALL.into_iter().find(|point| point.name() == text);
     Some(match points.map(named) {
+        // However soon a request ends, it has begun before.
+        [Some(Point::Received), Some(Point::Begin)] => Span::Never,
         [Some(from), Some(to)] => Span::Between([from, to], unit),
         _ => Span::Never,
     })
@@ -117,6 +120,7 @@ mod tests {
             ("DS_RX_BEG:US_TX_BEG:us", sent(Unit::Microseconds)),
             ("DS_RX_BEG:US_TX_BEG:ns", sent(Unit::Nanoseconds)),
             ("mine:US_TX_BEG:ms", Some(Span::Never)),
+            ("DS_RX_END:DS_RX_BEG", Some(Span::Never)),
             ("DS_RX_BEG:DS_TX_END", Some(Span::Never)),
             ("DS_RX_BEG:US_TX_BEG:s", None),
             ("DS_RX_BEG:US_TX_BEG:", None),

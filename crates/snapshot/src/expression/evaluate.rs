@@ -260,6 +260,9 @@ fn group<'t>(found: &Captures<'t>, number: u32) -> Option<&'t [u8]> {
 /// What each group matched, under its name or number.
 fn captured<'v>(pattern: &Regex, text: &[u8]) -> Option<Value<'v>> {
     let found = pattern.captures(text)?;
+    if found.iter().skip(1).flatten().map(|group| group.len()).sum::<usize>() > MAX_MADE {
+        return None;
+    }
     let groups = pattern.capture_names().enumerate().skip(1).map(|(number, name)| {
         let name = name.map_or_else(|| number.to_string(), str::to_owned);
         let value = found.get(number).map_or_else(Vec::new, |group| group.as_bytes().to_vec());

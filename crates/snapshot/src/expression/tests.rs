@@ -162,7 +162,78 @@ fn what_has_to_be_measured_and_what_never_has_a_value() {
     }
 }
 
+/// Expressions that keep the grammar, whether their kinds fit each other or not.
+fn expression() -> impl Strategy<Value = String> {
+    let leaves = proptest::sample::select(LEAVES).prop_map(str::to_owned);
+    leaves.prop_recursive(6, 48, 3, |inner| {
+        let pairs =
+            proptest::sample::select(&["+", "-", "*", "/", "%", "==", "<", ">=", "in", "&&", "||"][..]);
+        let calls = proptest::sample::select(CALLS);
+        prop_oneof![
+            (inner.clone(), pairs, inner.clone()).prop_map(|(a, sign, b)| format!("({a} {sign} {b})")),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{{a}: {b}}}[{a}]")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}][{b}]")),
+            (inner, calls).prop_map(|(a, call)| call.replace('_', &a)),
+        ]
+    })
+}
+
+const LEAVES: &[&str] = &[
+    "0",
+    "-1",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "18446744073709551615u",
+    "1.5",
+    "-1e300",
+    "'a'",
+    "'-1.5h'",
+    "b'\\xff'",
+    "null",
+    "true",
+    "request.path",
+    "request.time",
+    "request.headers",
+    "request.headers['x-num']",
+    "request",
+    "metadata",
+    "int",
+    "duration('87660000h')",
+    "timestamp('9999-12-31T23:59:59Z')",
+    "timestamp('0000-01-01T00:00:00Z')",
+];
+const CALLS: &[&str] = &[
+    "!(_)",
+    "-(_)",
+    "(_).a",
+    "size(_)",
+    "int(_)",
+    "uint(_)",
+    "double(_)",
+    "bool(_)",
+    "bytes(_)",
+    "type(_)",
+    "timestamp(_)",
+    "duration(_)",
+    "(_).getHours('-23:59')",
+    "(_).getDayOfYear()",
+    "(_).matches('a|b')",
+    "(_).startsWith(_)",
+    "re.extract(_, '(.)', _)",
+    "re.captureN(_, '(?P<n>.*)')",
+];
+
 proptest! {
+    #[test]
+    fn any_expression_has_a_value_or_none(text in expression()) {
+        prop_assume!(text.len() <= MAX_LENGTH);
+        match shown(&text) {
+            Ok(_) => {}
+            Err(error) => prop_assert!(error.why.starts_with("is nested"), "{text}: {error}"),
+        }
+    }
+
     /// Anything is an expression or none, and has a value or none.
     #[test]
     fn any_text_is_read(text in "\\PC{0,60}") {

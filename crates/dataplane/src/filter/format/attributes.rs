@@ -131,7 +131,7 @@ impl Facts<'_> {
         let connection = &self.exchange.connection;
         Some(match attribute {
             Of::SourceAddress => return self.said(Op::DownstreamRemoteAddress),
-            Of::SourcePort => Value::Int(i64::from(self.exchange.client.port())),
+            Of::SourcePort => Value::Int(i64::from(self.exchange.client().port())),
             Of::DestinationAddress => return self.said(Op::DownstreamLocalAddress),
             Of::DestinationPort => Value::Int(i64::from(connection.local.port())),
             Of::ConnectionId => Value::Uint(connection.number()),

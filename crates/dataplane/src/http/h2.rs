@@ -9,7 +9,6 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
@@ -102,7 +101,10 @@ pub(crate) async fn serve(connection: Rc<Connection>, stream: Stream, ahead: Byt
         };
         match accepted {
             Ok(Some(Ok((request, respond)))) => {
-                open((&connection, &resets, &gate.counts), request, respond);
+                let (connection, resets) = (Rc::clone(&connection), Rc::clone(&resets));
+                let counts = Rc::clone(&gate.counts);
+                let task = Box::pin(run((connection, resets, counts), request, respond));
+                tokio::task::spawn_local(clock::steady(task));
                 left = left.map(|left| left.saturating_sub(1));
                 if left == Some(0) && !going {
                     going = true;
@@ -139,13 +141,26 @@ fn builder(connection: &Connection) -> Builder {
     settings
 }
 
-/// Starts the exchange of a stream, which is a task of its own.
-fn open(
-    (connection, resets, counts): (&Rc<Connection>, &Rc<Resets>, &Rc<Counts>),
+type Shared = (Rc<Connection>, Rc<Resets>, Rc<Counts>);
+
+/// Serves a stream, in a task of its own.
+async fn run(shared: Shared, request: ::http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let arrival = Arrival::now();
+    // What a request is made of is put together where nothing waits, and takes no room here. But not before the task
+    // runs: a snapshot must be gone by at once, or one that is newer may have taken its upstreams over.
+    let Some(exchange) = begin(&shared, arrival, request, respond) else { return };
+    if let Finished::Left = exchange.await {
+        shared.1.taken_back(clock::now() - arrival.at);
+    }
+}
+
+/// The exchange of a stream; none if it breaks the rules, which its client is told.
+fn begin(
+    (connection, resets, counts): &Shared,
+    arrival: Arrival,
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) {
-    let arrival = Arrival::now();
+) -> Option<Pin<Box<impl Future<Output = Finished> + use<>>>> {
     resets.opened();
     let (parts, stream) = request.into_parts();
     let has_body = !stream.is_end_stream();
@@ -162,31 +177,11 @@ fn open(
             let mut record = exchange::Record::open(connection, arrival);
             record.refused_stream();
             respond.send_reset(reason);
-            return;
+            return None;
         }
     };
     let body = if has_body { Body::H2 { stream, credit: 0 } } else { Body::Empty };
-    let exchange = Box::pin(exchange::run(connection, request, body, Responder::H2(respond), arrival));
-    let task = StreamTask { exchange, resets: Rc::clone(resets), opened: arrival.at };
-    tokio::task::spawn_local(clock::steady(task));
-}
-
-/// A stream's exchange on its way.
-struct StreamTask<F> {
-    exchange: Pin<Box<F>>,
-    resets: Rc<Resets>,
-    opened: Instant,
-}
-
-impl<F: Future<Output = Finished>> Future for StreamTask<F> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Finished::Left = ready!(self.exchange.as_mut().poll(cx)) {
-            self.resets.taken_back(clock::now() - self.opened);
-        }
-        Poll::Ready(())
-    }
+    Some(Box::pin(exchange::run(connection, request, body, Responder::H2(respond), arrival)))
 }
 
 /// Whether a method may go on: any token, as in Istio's gateway. What an upstream that does not tell letters apart would

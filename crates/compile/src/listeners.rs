@@ -92,6 +92,7 @@ impl<'a> Builder<'_, 'a> {
             name: format!("{address}_{}", key.port).into(),
             plain,
             tls: chains.tls,
+            carries_bytes: chains.carries_bytes,
             proxy_protocol: self.proxy_protocol(port),
         }))
     }
@@ -215,6 +216,7 @@ impl<'a> Builder<'_, 'a> {
             name,
             plain: Some(Arc::new(plain)),
             tls: HostIndex::default(),
+            carries_bytes: false,
             proxy_protocol: None,
         }))
     }

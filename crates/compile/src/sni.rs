@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portcullis_snapshot::FilterChain;
 use portcullis_snapshot::host::HostIndex;
+use portcullis_snapshot::listener::ChainService;
 
 use crate::diagnostic::{Code, Reporter};
 
@@ -13,6 +14,8 @@ use crate::diagnostic::{Code, Reporter};
 pub(crate) struct Chains {
     /// By server name.
     pub(crate) tls: HostIndex<Arc<FilterChain>>,
+    /// Whether some chain by server name carries bytes.
+    pub(crate) carries_bytes: bool,
     /// For connections that are not TLS, where a passthrough rule takes everything.
     pub(crate) plain: Option<Arc<FilterChain>>,
     /// Whether there is any chain: it opens the port even if no client can ask for its names.
@@ -35,7 +38,9 @@ impl Chains {
             );
             return;
         }
-        if self.tls.insert(name, Arc::clone(chain)).is_err() {
+        if self.tls.insert(name, Arc::clone(chain)).is_ok() {
+            self.carries_bytes |= matches!(chain.service, ChainService::Tcp(_));
+        } else {
             reporter.report(
                 Code::DuplicateServerName,
                 "",

@@ -21,9 +21,9 @@ mod refuse;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use portcullis_snapshot::FilterChain;
 use portcullis_snapshot::listener::{ChainService, ChainTls};
 use portcullis_snapshot::tls::ServerTls;
-use portcullis_snapshot::{FilterChain, Listener};
 use portcullis_telemetry::metrics::DropReason;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
@@ -40,7 +40,7 @@ use handshake::{Inside, POSTGRESQL};
 ///
 /// Begins with what is in `ahead`. Dropping the future closes the connection.
 pub(crate) async fn sort(accepted: Accepted, mut stream: TcpStream, mut ahead: BytesMut) -> Option<Serving> {
-    let postgres = if passes_bytes(&accepted.listener) { Postgres::Served } else { Postgres::NotServed };
+    let postgres = if accepted.listener.carries_bytes { Postgres::Served } else { Postgres::NotServed };
     let deadline = accepted.started_at + accepted.worker.config.limits.peek_timeout;
     let reading = timeout_at(deadline, first::read(&mut stream, &mut ahead, postgres));
     let first = tokio::select! {
@@ -65,11 +65,6 @@ pub(crate) async fn sort(accepted: Accepted, mut stream: TcpStream, mut ahead: B
             None
         }
     }
-}
-
-/// Whether some chain with TLS carries bytes, and so perhaps PostgreSQL.
-fn passes_bytes(listener: &Listener) -> bool {
-    listener.tls.values().any(|chain| matches!(chain.service, ChainService::Tcp(_)))
 }
 
 /// A client's hello, read and not answered.

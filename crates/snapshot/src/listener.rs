@@ -24,6 +24,9 @@ pub struct Listener {
     pub plain: Option<Arc<FilterChain>>,
     /// Chains for TLS connections by SNI; the `*` entry takes connections without SNI, too.
     pub tls: HostIndex<Arc<FilterChain>>,
+    /// Whether some of those chains carries bytes, and so perhaps PostgreSQL. There may be thousands of them, and each
+    /// connection asks.
+    pub carries_bytes: bool,
     /// What to do with PROXY protocol headers; `None` = nothing, they are bytes like any other.
     pub proxy_protocol: Option<ProxyProtocol>,
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_api::Object;
 use portcullis_compile::{Compiled, Environment, Objects, Severity, compile};
+use portcullis_snapshot::listener::ChainService;
 use support::{Shuffle, printed};
 
 #[test]
@@ -40,6 +41,21 @@ fn every_case_compiles_to_what_is_written() {
         }
     }
     assert!(wrong.is_empty(), "differ from what is written (UPDATE=1 accepts):\n\n{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_listener_tells_whether_its_chains_carry_bytes() {
+    let mut told = Vec::new();
+    for case in folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")) {
+        let text = fs::read_to_string(case.join("objects.yaml")).expect("a case has objects");
+        for listener in &compiled(&text).snapshot.listeners {
+            let mut chains = listener.tls.values();
+            let carries = chains.any(|chain| matches!(chain.service, ChainService::Tcp(_)));
+            assert_eq!(listener.carries_bytes, carries, "{} of {}", listener.name, case.display());
+            told.push(carries);
+        }
+    }
+    assert!(told.contains(&true) && told.contains(&false), "the cases have both");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use portcullis_telemetry::metrics::DropReason;
 use tokio::net::TcpStream;
 
 use super::first::First;
-use super::{passes_bytes, refuse};
+use super::refuse;
 use crate::connection::{self, Accepted, Serving};
 use crate::postgres::cancel::{self, MAX_TARGETS, Target};
 use crate::postgres::preface::CancelRequest;
@@ -38,7 +38,7 @@ pub(super) async fn serve(
     let (words, why) = match first {
         First::Cancel(request) => return cancel(accepted, stream, ahead, request).await,
         First::Startup(_) if plain_bytes => return postgres(accepted, stream, ahead),
-        First::Startup(_) if passes_bytes(&accepted.listener) => {
+        First::Startup(_) if accepted.listener.carries_bytes => {
             (TLS_NEEDED.encode(), "a PostgreSQL session without TLS")
         }
         First::Startup(_) | First::Question if plain.is_none() => {

@@ -46,6 +46,9 @@ pub const DOUBT: Duration = Duration::from_millis(250);
 /// Notifications can be missing (network file systems) or lost: everything is looked at this often.
 pub const RESCAN: Duration = Duration::from_secs(5);
 
+/// With many files that is done less often, this long for each: a look takes some ten microseconds of it.
+pub const RESCAN_EACH: Duration = Duration::from_millis(1);
+
 /// Paths remembered one by one; beyond, everything is looked at.
 const MAX_HINTS: usize = 4096;
 
@@ -218,8 +221,9 @@ impl FileSource {
         if periodic || self.dirty.everything || over {
             self.dirty.everything = false;
             self.dirty.files.clear();
-            self.next_rescan = Some(now + RESCAN);
-            return self.collect_all(now);
+            let updates = self.collect_all(now);
+            self.next_rescan = Some(now + until_rescan(self.known.len()));
+            return updates;
         }
         let files = std::mem::take(&mut self.dirty.files);
         let ids: Vec<_> = files.iter().flat_map(|path| self.ids(path)).collect();
@@ -421,6 +425,11 @@ impl Known {
     fn doubted(&mut self, now: Instant) -> bool {
         now >= *self.doubt.get_or_insert(now) + DOUBT
     }
+}
+
+/// How long after a look at everything the next one is due.
+fn until_rescan(files: usize) -> Duration {
+    RESCAN.max(RESCAN_EACH.saturating_mul(files.try_into().unwrap_or(u32::MAX)))
 }
 
 /// Reads a file that nobody changes meanwhile.

@@ -213,6 +213,12 @@ fn a_root_that_went_away_keeps_what_it_held() {
 }
 
 #[test]
+fn many_files_are_looked_at_less_often() {
+    assert_eq!([0, 1, 5_000].map(until_rescan), [RESCAN; 3]);
+    assert_eq!(until_rescan(20_000), Duration::from_secs(20));
+}
+
+#[test]
 fn changes_without_notification_are_found_periodically() {
     let (mut fixture, _) = Fixture::new(&[("a.yaml", "1")]);
     fixture.write("a.yaml", "two");

@@ -116,7 +116,7 @@ async fn housekeep(worker: Rc<Worker>) {
     loop {
         tokio::select! {
             _ = log.tick() => worker.flush_log(),
-            _ = sweep.tick() => worker.sweep(),
+            _ = sweep.tick() => worker.sweep().await,
         }
     }
 }

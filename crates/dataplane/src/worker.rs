@@ -122,7 +122,7 @@ impl Worker {
 
     /// Forgets pooled connections that sat idle too long and clusters that are gone, and has idle connections
     /// let go of older snapshots.
-    pub(crate) fn sweep(&self) {
+    pub(crate) async fn sweep(&self) {
         let pinned = self.pin();
         let snapshot = &pinned.snapshot;
         if self.swept.replace(snapshot.generation) != snapshot.generation {
@@ -130,7 +130,7 @@ impl Worker {
             // Every worker does this; the registry is small and locked for a moment only.
             self.config.learned.retain(|name| snapshot.cluster_named(name).is_some());
         }
-        self.registry.sweep(snapshot, tokio::time::Instant::now().into_std());
+        self.registry.sweep(snapshot, tokio::time::Instant::now().into_std()).await;
     }
 
     /// A uniform draw.

@@ -111,6 +111,9 @@ impl Picked {
     }
 }
 
+/// Clusters that are swept before others have their turn: a fraction of a millisecond.
+const SWEPT_AT_ONCE: usize = 128;
+
 /// The clusters a worker has used.
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -139,21 +142,33 @@ impl Registry {
     }
 
     /// Forgets clusters that the snapshot does not hold any more, idle connections that are too old
-    /// and those to endpoints that are gone.
-    pub(crate) fn sweep(&self, snapshot: &Snapshot, now: Instant) {
-        self.upstreams.borrow_mut().retain(|name, upstream| match snapshot.cluster_named(name) {
-            Some(cluster) => {
+    /// and those to endpoints that are gone: some at a time, so that traffic does not wait for thousands.
+    ///
+    /// When it is dropped, the rest is left to the next one.
+    pub(crate) async fn sweep(&self, snapshot: &Snapshot, now: Instant) {
+        let names: Vec<Arc<str>> = self.upstreams.borrow().keys().cloned().collect();
+        for some in names.chunks(SWEPT_AT_ONCE) {
+            self.sweep_some(some, snapshot, now);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn sweep_some(&self, names: &[Arc<str>], snapshot: &Snapshot, now: Instant) {
+        let mut upstreams = self.upstreams.borrow_mut();
+        for name in names {
+            let Some(upstream) = upstreams.get(name) else { continue };
+            if let Some(cluster) = snapshot.cluster_named(name) {
                 let members = &cluster.endpoints.all;
                 let keep = |address: &Address| {
                     members.binary_search_by(|endpoint| endpoint.address.cmp(address)).is_ok()
                 };
                 upstream.pool.sweep(now, &cluster.pool, keep);
-                true
+                continue;
             }
-            None => {
-                upstream.pool.sweep(now, &PoolLimits::default(), |_| false);
-                Rc::strong_count(upstream) > 1
+            upstream.pool.sweep(now, &PoolLimits::default(), |_| false);
+            if Rc::strong_count(upstream) == 1 {
+                upstreams.remove(name);
             }
-        });
+        }
     }
 }

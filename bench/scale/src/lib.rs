@@ -39,7 +39,7 @@ pub struct Plan {
     pub choices: Vec<Choice>,
     /// Only the scenarios whose name contains this.
     pub only: Option<String>,
-    /// How often each scenario is gone through.
+    /// How often a large configuration is loaded. Changes are many in themselves, and made once.
     pub rounds: u32,
     /// How thoroughly.
     pub extent: Extent,
@@ -70,13 +70,14 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let stage = Stage { cores, backend: Backend::start(MEMBERS)?, extent: plan.extent };
     for scenario in scenarios {
         let certificates = certificates(scenario)?;
-        for round in 1..=plan.rounds {
+        let rounds = if matches!(scenario.work, Work::Load(_)) { plan.rounds } else { 1 };
+        for round in 1..=rounds {
             for choice in &plan.choices {
                 let failed_before = report.has_failed(scenario, choice);
                 if failed_before || scenario.work.is_ours() && choice.name != GATEWAY {
                     continue;
                 }
-                eprintln!("{} {round}/{}: {choice}", scenario.name, plan.rounds);
+                eprintln!("{} {round}/{rounds}: {choice}", scenario.name);
                 let found = guarded(|| measure(&stage, choice, scenario, certificates.as_ref()));
                 interrupt::look()?;
                 report.add(scenario, choice, found);

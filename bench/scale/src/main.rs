@@ -29,15 +29,16 @@ struct Arguments {
     write: Option<PathBuf>,
 }
 
-/// A whole run.
+/// A whole run: rounds, and what each is.
 const WHOLE: (u32, Extent) = (
     2,
     Extent {
+        settled: Duration::from_secs(2),
         samples: 5,
         requests: 6_000,
         additions: (3_000, 200),
-        adding: Duration::from_secs(45),
-        phase: Duration::from_secs(8),
+        adding: Duration::from_secs(30),
+        phase: Duration::from_secs(5),
         routes: 1_000,
         outages: 2,
     },
@@ -46,10 +47,11 @@ const WHOLE: (u32, Extent) = (
 const QUICK: (u32, Extent) = (
     1,
     Extent {
+        settled: Duration::from_secs(1),
         samples: 3,
         requests: 3_000,
         additions: (300, 20),
-        adding: Duration::from_secs(8),
+        adding: Duration::from_secs(10),
         phase: Duration::from_secs(3),
         routes: 200,
         outages: 1,

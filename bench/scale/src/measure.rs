@@ -29,13 +29,15 @@ pub(crate) struct Stage {
 /// How thoroughly it is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
+    /// From the first answer to the look at memory: what a start needed is given back to the system by then.
+    pub settled: Duration,
     /// Measurements of CPU time in each round.
     pub samples: usize,
     /// The most requests of one measurement.
     pub requests: usize,
     /// The most additions of the gateway and of a peer, which is slower, or stops at its time.
     pub additions: (usize, usize),
-    /// The longest that additions go on.
+    /// The longest that the gateway's additions go on; a peer has half of it.
     pub adding: Duration,
     /// How long traffic lasts without changes, and then with them.
     pub phase: Duration,

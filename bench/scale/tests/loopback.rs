@@ -9,6 +9,7 @@ use portcullis_tests::gateway::binary;
 use portcullis_tests::process::skipped;
 
 const EXTENT: Extent = Extent {
+    settled: Duration::from_millis(100),
     samples: 1,
     requests: 50,
     additions: (3, 3),

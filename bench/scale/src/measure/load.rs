@@ -22,12 +22,10 @@ use crate::subject::Subject;
 
 /// Clients at the same time.
 const CLIENTS: usize = 8;
-/// After this long, what a start needed is given back to the system.
-const SETTLED: Duration = Duration::from_secs(2);
 /// The longest measurement: a subject that needs milliseconds for a request does fewer.
-const LONGEST: Duration = Duration::from_secs(3);
+const LONGEST: Duration = Duration::from_secs(2);
 /// The longest first pass, in which every host is asked once.
-const LONGEST_PASS: Duration = Duration::from_secs(10);
+const LONGEST_PASS: Duration = Duration::from_secs(5);
 /// Connections of one measurement of handshakes.
 const HANDSHAKES: usize = 500;
 /// Connections before it.
@@ -49,7 +47,7 @@ pub(crate) fn run(
         None => stage.start(choice, &estate)?,
     };
     figures.add_ms(Figure::ReadyMs, subject.ready);
-    thread::sleep(SETTLED);
+    thread::sleep(stage.extent.settled);
     figures.add(Figure::MemoryMib, mebibytes(&subject)?);
     let measured = match certificates {
         Some(certificates) => handshakes(stage, choice, &estate, &subject, certificates),

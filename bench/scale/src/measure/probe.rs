@@ -26,11 +26,14 @@ pub(crate) fn run(stage: &Stage, choice: &Choice, hosts: usize) -> Result<Figure
     let mut estate = Estate::new(Shape::Hosts { count: hosts, members: 1 }, &stage.backend.addresses, None);
     let subject = stage.start(choice, &estate)?;
     let (ours, a_peer_s) = stage.extent.additions;
-    let most = if dialect::of(&choice.name).name() == GATEWAY { ours } else { a_peer_s };
+    let (most, limit) = match dialect::of(&choice.name).name() == GATEWAY {
+        true => (ours, stage.extent.adding),
+        false => (a_peer_s, stage.extent.adding / 2),
+    };
     let mut client = Client::strangers(subject.plain());
     let mut times = Vec::new();
     let begun = Instant::now();
-    while times.len() < most && begun.elapsed() < stage.extent.adding {
+    while times.len() < most && begun.elapsed() < limit {
         interrupt::look()?;
         match add(choice, &subject, &mut estate, &mut client) {
             Ok(took) => times.push(took),

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use portcullis_bench_load::machine::cores::open_files;
+
 use crate::certificates::Certificates;
 
 /// How large a configuration is, and of what.
@@ -183,7 +185,11 @@ impl<'certificates> Estate<'certificates> {
     /// Every question there is, in an order that no cache foresees. Where each service has several endpoints, backends are
     /// asked for some hosts only: each endpoint takes a connection, and there may be no more than open files.
     pub(crate) fn questions(&self, own: bool) -> Vec<Question> {
-        let most = if own || self.members.len() == 1 { usize::MAX } else { SOME };
+        let most = match self.members.len() {
+            _ if own => usize::MAX,
+            1 => usize::try_from(open_files().saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX),
+            _ => SOME,
+        };
         let count = self.shape.questions().min(most);
         // A prime that divides none of the counts visits each once.
         (0..count).map(|turn| self.question(turn * STRIDE % count, own)).collect()
@@ -193,6 +199,8 @@ impl<'certificates> Estate<'certificates> {
 const STRIDE: usize = 104_729;
 /// Hosts whose backends are asked where each has several.
 const SOME: usize = 1_000;
+/// Open files beside one connection for each host.
+const OTHER_FILES: u64 = 1_000;
 
 /// A request.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::dist::program::{self, Guide};
@@ -114,7 +114,7 @@ fn load(options: &Load) -> Result<()> {
     let built = build(options.quick, options.binary.as_deref())?;
     step("load");
     let mut command = harness(LOAD);
-    subjects(&mut command, &built, &options.against, &peers);
+    subjects(&mut command, &built, &options.against, &peers)?;
     command.arg("--write").arg(root());
     if let Some(part) = &options.only {
         command.args(["--only", part]);
@@ -134,7 +134,8 @@ fn load(options: &Load) -> Result<()> {
 /// The gateway, and in words how it was built: as it is shipped, or in less time, or before.
 fn build(quick: bool, built: Option<&Path>) -> Result<(PathBuf, String)> {
     if let Some(built) = built {
-        return Ok((built.to_owned(), format!("as {}", built.display())));
+        let shown = built.file_name().unwrap_or(built.as_os_str()).display();
+        return Ok((whole(built)?, format!("as {shown}")));
     }
     if !quick {
         return Ok((program::build(&Guide::Counted)?.program, "as shipped".to_owned()));
@@ -151,18 +152,24 @@ fn subjects(
     (built, how): &(PathBuf, String),
     others: &[PathBuf],
     peers: &[(&str, PathBuf)],
-) {
+) -> Result<()> {
     command.args(["--built", how]);
     let mut subject = |name: &str, program: &Path| {
         command.arg("--subject").arg(format!("{name}={}", program.display()));
     };
     subject("portcullis", built);
     for (number, path) in others.iter().enumerate() {
-        subject(&format!("build-{}", number + 1), path);
+        subject(&format!("build-{}", number + 1), &whole(path)?);
     }
     for (name, program) in peers {
         subject(name, program);
     }
+    Ok(())
+}
+
+/// The whole path of a program: subjects run in folders of their own.
+fn whole(program: &Path) -> Result<PathBuf> {
+    program.canonicalize().with_context(|| format!("{} is not there", program.display()))
 }
 
 /// The packages of the harnesses.
@@ -204,7 +211,7 @@ fn scale(options: &Scale) -> Result<()> {
     let built = build(options.quick, options.binary.as_deref())?;
     step("scale");
     let mut command = harness(SCALE);
-    subjects(&mut command, &built, &options.against, &peers);
+    subjects(&mut command, &built, &options.against, &peers)?;
     command.arg("--write").arg(root()).env("PORTCULLIS_TEST_BINARY", &built.0);
     if let Some(apiserver) = apiserver {
         // No endpoint is asked, so it does not matter that none may be at loopback.

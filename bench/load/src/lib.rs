@@ -93,13 +93,17 @@ struct Bench {
 }
 
 impl Bench {
-    /// Starts every subject; one that cannot be started is left out, loudly.
+    /// Starts every subject; one that cannot be started is left out, loudly, but for the first: the others are compared
+    /// with it.
     fn start(&mut self) -> Result<()> {
         for (number, choice) in self.plan.choices.iter().enumerate() {
             match choice.start(&self.site, self.cores.subject) {
                 Ok(subject) => {
                     self.report.add_subject(choice);
                     self.running.insert(number, subject);
+                }
+                Err(error) if number == 0 => {
+                    return Err(error).with_context(|| format!("{choice} does not start"));
                 }
                 Err(error) => eprintln!("!!! {choice} does not start and is left out: {error:#}"),
             }

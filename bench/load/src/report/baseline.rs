@@ -15,7 +15,10 @@ use super::{Places, Report};
 /// # Errors
 /// When there are no results, or they cannot be read.
 pub fn compare(places: &Places) -> Result<String> {
-    let newest = files(&places.results).pop().context("no results: run `cargo xtask bench` first")?;
+    let mut found = files(&places.results);
+    // Other benches keep theirs in the same folder.
+    found.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("scale")));
+    let newest = found.pop().context("no results: run `cargo xtask bench` first")?;
     let new = Report::read(&newest)?;
     let mut kept = Vec::new();
     for file in files(&places.baselines.join(new.host.slug())) {
@@ -105,6 +108,25 @@ mod tests {
         let (old, same, less) = (report(&[10.0, 12.0]), report(&[11.0, 13.0]), report(&[5.0, 6.0]));
         assert!(moved(&old, &same).ends_with("nothing"));
         assert!(moved(&old, &less).contains("(-50.0 %)"), "{}", moved(&old, &less));
+    }
+
+    #[test]
+    fn results_of_other_benches_are_not_compared() {
+        let root = tempfile::tempdir().unwrap();
+        let places = Places::of(root.path());
+        let mut old = report(&[1.5]);
+        old.date = "2026-01-02T03:04:05Z".to_owned();
+        let folder = places.baselines.join(old.host.slug());
+        for (folder, name, text) in [
+            (&folder, "old.json", old.json().unwrap()),
+            (&places.results, "all.json", report(&[3.0]).json().unwrap()),
+            (&places.results, "scale.json", "{}".to_owned()),
+        ] {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let said = compare(&places).unwrap();
+        assert!(said.contains("(+100.0 %)"), "{said}");
     }
 
     #[test]

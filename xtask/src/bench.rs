@@ -49,7 +49,7 @@ pub(crate) struct Load {
     /// Fewer and shorter rounds, and the release profile: some ten minutes instead of an hour.
     #[arg(long)]
     quick: bool,
-    /// Only the workloads whose name contains this; table and README stay as they are.
+    /// Only the workload of this name, or those whose name contains it; table and README stay as they are.
     #[arg(long)]
     only: Option<String>,
     /// Only this peer; may be given again. `none` measures the gateway alone.

@@ -15,7 +15,7 @@ struct Arguments {
     /// other name is a build of the gateway.
     #[arg(long = "subject", value_name = "NAME=PROGRAM")]
     subjects: Vec<Choice>,
-    /// Only the workloads whose name contains this.
+    /// Only the workload of this name, or those whose name contains it.
     #[arg(long)]
     only: Option<String>,
     /// How often each subject is measured under each workload.

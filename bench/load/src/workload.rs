@@ -33,9 +33,14 @@ impl Workload {
     }
 }
 
-/// Those whose name contains this, or all.
+/// The one of this name, else those whose name contains it, or all.
 pub(crate) fn matching(part: Option<&str>) -> Vec<&'static Workload> {
-    WORKLOADS.iter().filter(|workload| part.is_none_or(|part| workload.name.contains(part))).collect()
+    let exact = WORKLOADS.iter().find(|workload| part == Some(workload.name));
+    let fits = |name: &str| part.is_none_or(|part| name.contains(part));
+    exact.map_or_else(
+        || WORKLOADS.iter().filter(|workload| fits(workload.name)).collect(),
+        |exact| vec![exact],
+    )
 }
 
 /// The names, for a message.

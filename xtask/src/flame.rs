@@ -80,7 +80,9 @@ fn draw(inferno: &Path, samples: &Path, workload: &str, picture: &Path) -> Resul
     told(Command::new(inferno.join("inferno-collapse-perf")).arg(&stacks), &folded)?;
     let title = format!("portcullis under {workload}: samples of its CPU time");
     let mut flames = Command::new(inferno.join("inferno-flamegraph"));
-    flames.args(["--title", &title, "--minwidth", "0.3", "--hash"]).arg(&folded);
+    flames
+        .args(["--no-javascript", "--width", "1600", "--title", &title, "--minwidth", "0.3", "--hash"])
+        .arg(&folded);
     told(&mut flames, picture)?;
     let drawn = fs::read_to_string(picture).with_context(|| format!("reading {}", picture.display()))?;
     println!("bench: {}, {} frames", picture.display(), drawn.matches("<title>").count());

@@ -43,15 +43,9 @@ pub(crate) enum Bench {
     },
 }
 
-/// CPU time, memory and latency of this tree's gateway beside its peers, under the same load.
+/// Who is measured.
 #[derive(Args, Debug)]
-pub(crate) struct Load {
-    /// Fewer and shorter rounds, and the release profile: some ten minutes instead of an hour.
-    #[arg(long)]
-    quick: bool,
-    /// Only the workload of this name, or those whose name contains it; table and README stay as they are.
-    #[arg(long)]
-    only: Option<String>,
+struct Subjects {
     /// Only this peer; may be given again. `none` measures the gateway alone.
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
@@ -61,6 +55,19 @@ pub(crate) struct Load {
     /// Another built gateway to compare with; may be given again.
     #[arg(long, value_name = "PATH")]
     against: Vec<PathBuf>,
+}
+
+/// CPU time, memory and latency of this tree's gateway beside its peers, under the same load.
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    /// Fewer and shorter rounds, and the release profile: some ten minutes instead of an hour.
+    #[arg(long)]
+    quick: bool,
+    /// Only the workload of this name, or those whose name contains it; table and README stay as they are.
+    #[arg(long)]
+    only: Option<String>,
+    #[command(flatten)]
+    subjects: Subjects,
     /// Keeps the results in bench/baselines, by host and commit.
     #[arg(long)]
     keep: bool,
@@ -78,15 +85,8 @@ pub(crate) struct Scale {
     /// Only the scenario of this name, or those whose name contains it; the page stays as it is.
     #[arg(long)]
     only: Option<String>,
-    /// Only this peer; may be given again. `none` measures the gateway alone.
-    #[arg(long = "peer", value_name = "NAME")]
-    peers: Vec<String>,
-    /// This program instead of one of this tree: what `dist` has made, say.
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-    /// Another built gateway to compare with; may be given again.
-    #[arg(long, value_name = "PATH")]
-    against: Vec<PathBuf>,
+    #[command(flatten)]
+    subjects: Subjects,
 }
 
 /// The command.
@@ -107,14 +107,14 @@ fn load(options: &Load) -> Result<()> {
     if options.compare {
         return run(harness(LOAD).arg("--compare").arg(root()));
     }
-    let peers = match options.peers.as_slice() {
+    let peers = match options.subjects.peers.as_slice() {
         [none] if none == "none" => Vec::new(),
         wanted => setup::peers(wanted)?,
     };
-    let built = build(options.quick, options.binary.as_deref())?;
+    let built = build(options.quick, options.subjects.binary.as_deref())?;
     step("load");
     let mut command = harness(LOAD);
-    subjects(&mut command, &built, &options.against, &peers)?;
+    subjects(&mut command, &built, &options.subjects.against, &peers)?;
     command.arg("--write").arg(root());
     if let Some(part) = &options.only {
         command.args(["--only", part]);
@@ -200,7 +200,7 @@ const SCALED: [&str; 4] = ["nginx", "haproxy", "envoy", "traefik"];
 const OF_CLUSTER: [&str; 3] = ["attached-routes", "probe-api", "route-scale"];
 
 fn scale(options: &Scale) -> Result<()> {
-    let peers = match options.peers.as_slice() {
+    let peers = match options.subjects.peers.as_slice() {
         [none] if none == "none" => Vec::new(),
         [] => setup::peers(&SCALED.map(str::to_owned))?,
         wanted => setup::peers(wanted)?,
@@ -208,10 +208,10 @@ fn scale(options: &Scale) -> Result<()> {
     let wants_cluster =
         options.only.as_ref().is_none_or(|only| OF_CLUSTER.iter().any(|name| name.contains(only)));
     let apiserver = if wants_cluster { setup::apiserver()? } else { None };
-    let built = build(options.quick, options.binary.as_deref())?;
+    let built = build(options.quick, options.subjects.binary.as_deref())?;
     step("scale");
     let mut command = harness(SCALE);
-    subjects(&mut command, &built, &options.against, &peers)?;
+    subjects(&mut command, &built, &options.subjects.against, &peers)?;
     command.arg("--write").arg(root()).env("PORTCULLIS_TEST_BINARY", &built.0);
     if let Some(apiserver) = apiserver {
         // No endpoint is asked, so it does not matter that none may be at loopback.

@@ -29,7 +29,7 @@ use crate::workload::Workload;
 pub use figures::{Metric, Spread};
 pub use load::tls;
 pub use report::{Bar, Places, Report, compare, described, plot};
-pub use subject::Choice;
+pub use subject::{Choice, end, last_lines};
 
 /// What is measured, and how thoroughly.
 #[derive(Debug, Clone)]

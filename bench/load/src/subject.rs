@@ -175,12 +175,7 @@ impl Subject {
         let text = |file: &str| fs::read_to_string(self.folder.path().join(file)).unwrap_or_default();
         let said: String =
             ["stderr", "error.log", "caddy.log", "traefik.log"].iter().map(|file| text(file)).collect();
-        let lines: Vec<&str> = said.lines().collect();
-        let last = &lines[lines.len().saturating_sub(COMPLAINT)..];
-        last.iter()
-            .map(|line| line.chars().take(COMPLAINT_LINE).collect())
-            .collect::<Vec<String>>()
-            .join("\n")
+        last_lines(&said)
     }
 
     /// Empties its logs: a disk is not endless.
@@ -215,17 +210,29 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        // nginx's master ends its workers only when asked.
-        let _ = signal(&self.child, Signal::TERM);
-        let _ = exit_within(&mut self.child, END_LIMIT);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+/// Asks a subject to end, and ends it when it does not: masters end their workers only when asked.
+pub fn end(child: &mut Child) {
+    let _ = signal(child, Signal::TERM);
+    let _ = exit_within(child, END_LIMIT);
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Lines of what a subject said that are shown, and how much of each.
 const COMPLAINT: usize = 4;
 const COMPLAINT_LINE: usize = 240;
+
+/// The end of what a subject has said, cut down to what is worth showing.
+pub fn last_lines(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().collect();
+    let last = &lines[lines.len().saturating_sub(COMPLAINT)..];
+    let short = last.iter().map(|line| line.chars().take(COMPLAINT_LINE).collect());
+    short.collect::<Vec<String>>().join("\n")
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,11 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use portcullis_bench_load::Choice;
 use portcullis_bench_load::machine::cores::open_files;
+use portcullis_bench_load::{Choice, end, last_lines};
 use portcullis_tests::gateway::Held;
-use portcullis_tests::process::{exit_within, signal};
-use rustix::process::Signal;
+use portcullis_tests::process::signal;
 use tempfile::TempDir;
 
 use crate::dialect::{Dialect, File, Place};
@@ -23,13 +22,8 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// A reload that is seen to work is over after this long.
 const RELOADED: Duration = Duration::from_millis(300);
-/// How long it may take to end.
-const END_LIMIT: Duration = Duration::from_secs(5);
 /// Files that it needs for other things than connections.
 const OTHER_FILES: u64 = 600;
-/// Lines of what it said that are shown, and how much of each.
-const COMPLAINT: usize = 4;
-const COMPLAINT_LINE: usize = 240;
 
 /// Ends when dropped, and its folder with it.
 pub(crate) struct Subject {
@@ -140,20 +134,13 @@ impl Subject {
         let text = |file: &str| fs::read_to_string(self.place.folder.join(file)).unwrap_or_default();
         let said: String =
             ["said/stderr", "error.log", "traefik.log"].iter().map(|file| text(file)).collect();
-        let lines: Vec<&str> = said.lines().collect();
-        let last = &lines[lines.len().saturating_sub(COMPLAINT)..];
-        let short = last.iter().map(|line| line.chars().take(COMPLAINT_LINE).collect::<String>());
-        short.collect::<Vec<_>>().join("\n")
+        last_lines(&said)
     }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        // nginx's and HAProxy's masters end their workers only when asked.
-        let _ = signal(&self.child, Signal::TERM);
-        let _ = exit_within(&mut self.child, END_LIMIT);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

@@ -225,7 +225,8 @@ impl Exchange {
 
 /// Runs one exchange from request head to the end of the response.
 ///
-/// The exchange is put together at once: nothing that only leads to it takes room in what waits for its end.
+/// The exchange is put together at once: nothing that only leads to it takes room in what waits for its end. It is to be
+/// polled in the same turn, too: by the next one a newer snapshot may have taken over the upstreams of the one it goes by.
 pub(crate) fn run(
     connection: &Rc<Connection>,
     request: Request,

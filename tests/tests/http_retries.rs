@@ -1,5 +1,6 @@
 //! Timeouts and retries: what is tried again, where, with which body, and what the client and the log are told.
 
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use portcullis_tests::gateway::{Gateway, Setup};
@@ -7,9 +8,6 @@ use portcullis_tests::http::{gateway, prefix, routes, service, site};
 use portcullis_tests::raw::{Message, Raw};
 use portcullis_tests::upstream::{Upstream, ok, status};
 use serde_json::Value;
-
-/// Longer than a kept connection must have been idle to be suspected of having been closed meanwhile.
-const IDLE: Duration = Duration::from_millis(300);
 
 fn start(upstream: &Upstream, rule: &str) -> Gateway {
     Setup::new(site(upstream.address(), rule), &[80]).start()
@@ -166,15 +164,14 @@ fn a_try_that_takes_too_long_is_followed_by_another() {
     assert_eq!(outcome(&gateway.log_of("/")), (504, "URX,UT", "upstream_per_try_timeout"));
 }
 
-/// An upstream that reads a request on a kept connection and then gives the connection up, at once or later, has had the
-/// request: whatever its method, what becomes of it is the retry policy's business.
+/// An upstream that reads a request on a kept connection and then gives the connection up has had the request: whatever
+/// its method, and however soon that comes, what becomes of it is the retry policy's business.
 #[test]
 fn a_request_that_its_upstream_has_read_is_not_sent_again() {
     let closing = |resets: bool| {
         Upstream::script(move |mut conn| {
             let served = conn.request().is_some() && conn.raw.send(ok("fine"));
             if served && conn.number == 0 && conn.request().is_some() && resets {
-                std::thread::sleep(IDLE);
                 let socket = socket2::SockRef::from(&conn.raw.stream);
                 // An end without waiting for anything is a reset.
                 socket.set_linger(Some(Duration::ZERO)).expect("an option");
@@ -187,7 +184,6 @@ fn a_request_that_its_upstream_has_read_is_not_sent_again() {
         let gateway = start(&upstream, "retries: {attempts: 0}");
         let mut client = Raw::connect(gateway.address(80));
         assert_eq!(client.get("/", "a.test").status, 200);
-        std::thread::sleep(IDLE);
         client.send(format!("{method} / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\n\r\n"));
         let answer = client.answer();
         assert_eq!(
@@ -197,6 +193,47 @@ fn a_request_that_its_upstream_has_read_is_not_sent_again() {
             answer.text()
         );
     }
+}
+
+/// An upstream that ends as a whole, as a server does that is stopped or reads its configuration again, takes requests
+/// along that it has not read: idempotent ones are sent again.
+#[test]
+fn requests_unread_by_an_upstream_that_ends_are_sent_again() {
+    const CLIENTS: usize = 5;
+    let together = Barrier::new(CLIENTS);
+    let open = Mutex::new(Vec::new());
+    let upstream = Upstream::script(move |mut conn| {
+        let old = conn.number < CLIENTS;
+        while conn.request().is_some() {
+            if old {
+                // All clients at once, so that each has a connection of its own.
+                together.wait();
+            }
+            conn.raw.send(ok("fine"));
+            if old {
+                conn.raw.stream.peek(&mut [0]).expect("the next request");
+                open.lock().expect("sound").push(conn);
+                if together.wait().is_leader() {
+                    // Connections that end with bytes unread are reset.
+                    open.lock().expect("sound").clear();
+                }
+                return;
+            }
+        }
+    });
+    let gateway = start(&upstream, "retries: {attempts: 0}");
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = Raw::connect(gateway.address(80));
+                for number in 0..3 {
+                    let answer = client.get("/", "a.test");
+                    assert_eq!(answer.status, 200, "{number}: {}", answer.text());
+                }
+            });
+        }
+    });
+    assert!(upstream.connections() > CLIENTS);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! still good is asked when it is taken out. HTTP/2 connections are shared by many streams and
 //! driven by a task each (`shared`). Both take their place in the cluster's limits from `slot`.
 
+mod broken;
 mod shared;
 mod slot;
 
@@ -24,6 +25,7 @@ use crate::http::h1::io::{Reader, Writer, split};
 use crate::upstream::connect::{self, Dial, Purpose};
 use crate::upstream::introduce::Ends;
 use crate::upstream::link::Link;
+use broken::Broken;
 pub(crate) use shared::H2Lease;
 use shared::Shared;
 use slot::{Slot, Slots};
@@ -127,13 +129,14 @@ pub(crate) struct Pool {
     idle: RefCell<FastMap<Key, Vec<Idle>>>,
     shared: Shared,
     slots: Rc<Slots>,
+    broken: Broken,
 }
 
 impl Pool {
     /// A pool without connections, counted in `metrics`.
     pub(crate) fn new(metrics: PoolMetrics) -> Self {
         let slots = Slots::new(metrics);
-        Self { idle: RefCell::default(), shared: Shared::new(&slots), slots }
+        Self { idle: RefCell::default(), shared: Shared::new(&slots), slots, broken: Broken::default() }
     }
 
     /// A connection that is there: an idle or shared one. Nearly every request gets one, and waits for nothing.
@@ -243,6 +246,17 @@ impl Pool {
         drop(oldest);
     }
 
+    /// Notes that a kept connection broke over a request. Whether another one to the same endpoint, open at the same
+    /// time, had done so just before.
+    pub(crate) fn note_broken(&self, standing: &Standing) -> bool {
+        self.broken.note(&standing.key.address, &standing.link, clock::now())
+    }
+
+    /// Whether another kept connection to the same endpoint, open at the same time, has just broken.
+    pub(crate) fn has_broken_beside(&self, standing: &Standing) -> bool {
+        self.broken.is_beside(&standing.key.address, &standing.link, clock::now())
+    }
+
     /// Takes an HTTP/2 connection out of use after it refused a stream or went away.
     pub(crate) fn retire(lease: &H2Lease) {
         lease.retire();
@@ -268,5 +282,6 @@ impl Pool {
             !idle.is_empty()
         });
         self.shared.sweep(age, fresh, keep);
+        self.broken.sweep(now.into());
     }
 }

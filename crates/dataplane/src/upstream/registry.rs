@@ -58,6 +58,11 @@ impl Upstream {
         self.state.breaker()
     }
 
+    /// The connections kept to its endpoints.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// A connection for one exchange, if there is one.
     pub(crate) fn lease_at_once(&self, cluster: &Cluster, wanted: &Wanted<'_>) -> Option<Lease> {
         self.pool.lease_at_once(cluster, wanted)

@@ -20,7 +20,6 @@ use crate::http::h1::encode::BodyWriter;
 use crate::http::h1::head::{self, Framing, Scan};
 use crate::http::measure::Try;
 use crate::http::message::Response;
-use crate::upstream::link::Link;
 use crate::upstream::pool::{H1Connection, H2Lease, Kept, Lease, Pool, Standing, Wanted};
 use crate::upstream::registry::Picked;
 
@@ -176,7 +175,7 @@ impl Journey<'_> {
                 Err(lost) => {
                     let stale = match standing.kept {
                         Some(kept) if matches!(lost, Lost::Upstream(UpstreamError::Terminated)) => {
-                            Box::pin(waiting.has_raced(self, kept, &standing.link, unsent)).await
+                            Box::pin(waiting.has_raced(self, kept, &standing, unsent)).await
                         }
                         _ => false,
                     };
@@ -348,7 +347,7 @@ impl Waiting {
 
     /// Whether a kept connection that broke without a byte of an answer says nothing about this request: the upstream
     /// had ended it before the request was there (ARCHITECTURE.md, "Races on kept connections").
-    async fn has_raced(&self, journey: &Journey<'_>, kept: Kept, link: &Link, unsent: usize) -> bool {
+    async fn has_raced(&self, journey: &Journey<'_>, kept: Kept, standing: &Standing, unsent: usize) -> bool {
         let (HeadSource::H1 { reader, fresh: true, reset, .. }, Sink::H1 { writer, .. }) =
             (&self.source, &self.upload.sink)
         else {
@@ -359,11 +358,15 @@ impl Waiting {
             return true;
         }
         let idempotent = is_idempotent(&journey.exchange.request.method);
-        if idempotent && *reset && race::is_answer_to_sending(kept, link) {
+        if idempotent && *reset && race::is_answer_to_sending(kept, &standing.link) {
             return true;
         }
         let bodiless = self.upload.is_done() && self.upload.moved == 0;
-        (idempotent || bodiless) && race::had_ended(reader).await
+        if !idempotent && !bodiless {
+            return false;
+        }
+        let beside = idempotent.then(|| race::Beside { pool: journey.upstream.pool(), standing });
+        race::had_ended(reader, beside.filter(|_| race::is_recent(kept))).await
     }
 
     fn failure(&self, lost: Lost, stale: bool) -> Failure {

@@ -4,20 +4,17 @@ use std::time::Duration;
 
 use crate::http::h1::io::Reader;
 use crate::upstream::link::Link;
-use crate::upstream::pool::Kept;
+use crate::upstream::pool::{Kept, Pool, Standing};
 
 /// A kept connection that had been idle for so long may have been given up by the upstream, or by something on the way.
-const RACE_IDLE: Duration = Duration::from_millis(250);
-/// A connection used again so soon after its last response may be one that the upstream closes behind that response, in
-/// the very moment the request arrives.
-const JUST_USED: Duration = Duration::from_micros(500);
-/// Within which an upstream has closed a connection behind its response.
-const CLOSED_BEHIND: Duration = Duration::from_millis(25);
+const RACE_IDLE: Duration = Duration::from_secs(5);
 /// What a system takes to answer bytes of a connection it no longer knows, beside the way there and back.
 const ANSWERED_WITHIN: Duration = Duration::from_micros(250);
-/// When the reset is looked for that an upstream's system sends for bytes behind the end of a connection: over a
-/// network it comes a round trip later than that end.
-const RESET_LOOKS: [Duration; 4] =
+/// A request that was sent so recently may still have been unread when its upstream ended.
+const RECENT: Duration = Duration::from_millis(250);
+/// When it is looked for what tells of an end: the reset that an upstream's system sends for bytes behind it comes a
+/// round trip later over a network, and other connections of that upstream break one after the other.
+const LOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(2), Duration::from_millis(8), Duration::from_millis(15)];
 
 /// Whether the reset of a kept connection that has just been seen answers the sending itself: it came as soon as the
@@ -28,24 +25,43 @@ pub(super) fn is_answer_to_sending(kept: Kept, link: &Link) -> bool {
 }
 
 fn is_prompt(idle: Duration, after: Duration, way: Duration) -> bool {
-    if idle < JUST_USED {
-        after <= CLOSED_BEHIND
-    } else {
-        idle >= RACE_IDLE && after <= way + ANSWERED_WITHIN
-    }
+    idle >= RACE_IDLE && after <= way + ANSWERED_WITHIN
 }
 
-/// Whether the peer had ended the connection before what we sent last reached it. Its system answers bytes behind
-/// the end with a reset, and ours then reports a broken pipe; a peer that read them and then closed sends no reset,
-/// and one that reset the connection instead of ending it is reported as such.
-pub(super) async fn had_ended(reader: &Reader) -> bool {
-    for wait in RESET_LOOKS {
+/// Whether the request was sent so recently that its upstream may have ended without having read it.
+pub(super) fn is_recent(kept: Kept) -> bool {
+    kept.lent.elapsed() <= RECENT
+}
+
+/// Where it shows that a connection broke with others of its upstream.
+pub(super) struct Beside<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) standing: &'a Standing,
+}
+
+/// Whether the peer had ended the connection before what we sent last reached it, or, where `beside` is asked, ends
+/// as a whole: other connections that were open with this one break at the same time.
+///
+/// The system of a peer that had ended a connection answers bytes behind the end with a reset, and ours then reports
+/// a broken pipe; a peer that read them and then closed sends no reset, and one that reset the connection instead of
+/// ending it is reported as such.
+pub(super) async fn had_ended(reader: &Reader, beside: Option<Beside<'_>>) -> bool {
+    let mut together = beside.as_ref().is_some_and(|it| it.pool.note_broken(it.standing));
+    let mut told = None;
+    for wait in LOOKS {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        let error = reader.with_stream(|stream| stream.tcp().and_then(|tcp| tcp.take_error().ok().flatten()));
-        if let Some(error) = error {
-            return error.kind() == std::io::ErrorKind::BrokenPipe;
+        let error =
+            || reader.with_stream(|stream| stream.tcp().and_then(|tcp| tcp.take_error().ok().flatten()));
+        told = told.or_else(error);
+        together |= beside.as_ref().is_some_and(|it| it.pool.has_broken_beside(it.standing));
+        let ended = told.as_ref().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        if together || ended {
+            return true;
+        }
+        if told.is_some() && beside.is_none() {
+            return false;
         }
     }
     false
@@ -79,7 +95,7 @@ mod tests {
             drop(peer);
         }
         assert_eq!(reader.fill().await.expect("an orderly end"), 0);
-        had_ended(&reader).await
+        had_ended(&reader, None).await
     }
 
     #[tokio::test]
@@ -93,15 +109,13 @@ mod tests {
         let (ms, us) = (Duration::from_millis, Duration::from_micros);
         for (idle, after, way, expected) in [
             // Given up while idle: the answer takes the way there and back.
-            (ms(300), us(100), us(50), true),
-            (ms(300), ms(10), ms(20), true),
-            (ms(300), ms(2), us(50), false),
-            (ms(300), ms(300), ms(20), false),
-            // Not long enough idle for that, and not used a moment ago either.
+            (ms(5100), us(100), us(50), true),
+            (ms(5100), ms(10), ms(20), true),
+            (ms(5100), ms(2), us(50), false),
+            (ms(5100), ms(300), ms(20), false),
+            // Not idle for long enough.
             (ms(100), us(100), us(50), false),
-            // Closed behind the last response.
-            (us(100), ms(5), us(50), true),
-            (us(100), ms(100), us(50), false),
+            (us(100), us(100), us(50), false),
         ] {
             assert_eq!(is_prompt(idle, after, way), expected, "{idle:?} {after:?} {way:?}");
         }

@@ -10,6 +10,8 @@ use portcullis_bench_load::machine::cores::open_files;
 use portcullis_bench_load::{Choice, end, last_lines};
 use portcullis_tests::gateway::Held;
 use portcullis_tests::process::signal;
+use std::path::PathBuf;
+
 use tempfile::TempDir;
 
 use crate::dialect::{Dialect, File, Place};
@@ -45,8 +47,10 @@ impl Subject {
         core: usize,
         serves: impl Fn(&Place) -> Option<()>,
     ) -> Result<Self> {
-        let folder =
-            TempDir::with_prefix(format!("portcullis-bench-{}-", choice.name)).context("a folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("portcullis-bench-{}-", choice.name))
+            .tempdir_in(shelf())
+            .context("a folder")?;
         let ports = [Held::new(), Held::new(), Held::new()];
         let place = Place {
             folder: folder.path().to_owned(),
@@ -129,6 +133,15 @@ impl Subject {
         Ok(begun)
     }
 
+    /// Renames the drafts of the same files into a place that nobody follows: what changes cost those who make them.
+    pub(crate) fn change_nothing(&self, files: &[File]) -> Result<()> {
+        let drafts = self.place.folder.join(DRAFTS);
+        for number in 0..files.len() {
+            fs::rename(drafts.join(number.to_string()), drafts.join("nothing"))?;
+        }
+        Ok(())
+    }
+
     /// The end of what it has said: why something failed.
     pub(crate) fn complaint(&self) -> String {
         let text = |file: &str| fs::read_to_string(self.place.folder.join(file)).unwrap_or_default();
@@ -142,6 +155,13 @@ impl Drop for Subject {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// Where folders are made. Memory, where there is a file system of it: a thousand files a second written to a disk, each
+/// renamed over another, take all of the core that the load comes from.
+fn shelf() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
 /// Where drafts are written, on the file system of the configuration.

@@ -29,6 +29,11 @@ use crate::names::qualified;
 use crate::objects::Objects;
 use crate::services::{Hosts, Services};
 
+/// Clusters of so many hosts are built again in half a millisecond.
+const AT_ONCE: usize = 32;
+/// Most pieces in which that is done: each looks at all rules and entries.
+const PIECES: usize = 8;
+
 /// Every cluster a destination can name.
 #[derive(Debug)]
 pub(crate) struct Clusters {
@@ -137,16 +142,22 @@ impl Clusters {
         objects: &Objects,
         environment: &Environment,
         hosts: &HashSet<Arc<str>>,
+        between: fn(),
     ) -> BTreeSet<Arc<str>> {
         let mut diagnostics = Diagnostics::ignored();
-        let wanted = Hosts::These(hosts);
-        let services = Services::build(objects, environment, wanted, &mut diagnostics);
-        let mut builder = Builder::new(objects, environment, wanted, &mut diagnostics);
         let mut seen = BTreeSet::new();
-        for host in hosts {
-            let made = builder.host(services.of_host(host));
-            if self.replace(host, made) {
-                seen.insert(Arc::clone(host));
+        let hosts: Vec<&Arc<str>> = hosts.iter().collect();
+        for piece in hosts.chunks(AT_ONCE.max(hosts.len() / PIECES)) {
+            between();
+            let piece: HashSet<Arc<str>> = piece.iter().copied().cloned().collect();
+            let wanted = Hosts::These(&piece);
+            let services = Services::build(objects, environment, wanted, &mut diagnostics);
+            let mut builder = Builder::new(objects, environment, wanted, &mut diagnostics);
+            for host in &piece {
+                let made = builder.host(services.of_host(host));
+                if self.replace(host, made) {
+                    seen.insert(Arc::clone(host));
+                }
             }
         }
         seen

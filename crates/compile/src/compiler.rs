@@ -47,9 +47,10 @@ const FEW: usize = 64;
 const MAX_GAPS: usize = 4096;
 
 /// Compiles one state of the objects after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Compiler {
     memo: Option<Box<Memo>>,
+    between: fn(),
 }
 
 /// What is there to be served.
@@ -93,13 +94,26 @@ struct Memo {
     dns_refresh_rate: Duration,
 }
 
+impl Default for Compiler {
+    fn default() -> Self {
+        Self::new(|| {})
+    }
+}
+
 impl Compiler {
+    /// Calls `between` between two pieces of the work on a change: each takes about a millisecond, and others may
+    /// be waiting for the core.
+    #[must_use]
+    pub fn new(between: fn()) -> Self {
+        Self { memo: None, between }
+    }
+
     /// Compiles `objects`, which are a later state of those it was given before.
     pub fn compile(&mut self, objects: &Objects, environment: &Environment) -> Built {
         // It is put back when all has gone well: what a panic leaves half-done is never used.
         let mut memo = self.memo.take();
         let work = match &mut memo {
-            Some(memo) => memo.advance(objects, environment),
+            Some(memo) => memo.advance(objects, environment, self.between),
             None => None,
         };
         let (memo, work) = match (memo, work) {
@@ -136,7 +150,7 @@ impl Memo {
     }
 
     /// Takes over a later state of the objects; `None`, and nothing usable is left, if all must be compiled.
-    fn advance(&mut self, objects: &Objects, environment: &Environment) -> Option<Work> {
+    fn advance(&mut self, objects: &Objects, environment: &Environment, between: fn()) -> Option<Work> {
         if !same_but_for_answers(&self.environment, environment) || self.clusters.gaps() > MAX_GAPS {
             return None;
         }
@@ -149,7 +163,7 @@ impl Memo {
         if too_many(touched.hosts.len(), self.clusters.len()) {
             return None;
         }
-        let seen = self.clusters.rebuild(objects, environment, &touched.hosts);
+        let seen = self.clusters.rebuild(objects, environment, &touched.hosts, between);
         let virtual_hosts = self.patch(&changes, &seen, objects, environment)?;
         Some(Work::Part { cluster_hosts: touched.hosts.len(), virtual_hosts })
     }

@@ -23,6 +23,7 @@ use crate::file::{FileSource, Hint, Watch};
 use crate::judge::{JUDGED_AT_ONCE, Job, Judge, Verdict, judge};
 use crate::kubernetes;
 use crate::notice::Notice;
+use crate::priority::give_way;
 use crate::referenced::Referenced;
 use crate::report::Bulletin;
 use crate::resolve::{Answers, Resolver};
@@ -109,7 +110,7 @@ impl Controller {
             answers: Answers::default(),
             on_report: config.on_report,
             events: events.clone(),
-            compiler: Compiler::default(),
+            compiler: Compiler::new(give_way),
             judge: Judge::default(),
             wanted: BTreeSet::new(),
             asked: Vec::new(),
@@ -208,6 +209,7 @@ impl Worker {
         }
         loop {
             self.collect();
+            give_way();
             if self.stale {
                 match self.cluster.as_ref().is_none_or(Cluster::is_whole) {
                     true => self.compile(),
@@ -309,9 +311,11 @@ impl Worker {
         let objects = self.objects();
         self.refer(referenced_files(&objects));
         let asked = self.cluster.as_mut().map(|cluster| cluster.ask(&objects, &self.environment));
+        give_way();
         let (compiler, environment) = (&mut self.compiler, &self.environment);
         match catch_unwind(AssertUnwindSafe(|| compiler.compile(&objects, environment))) {
             Ok(built) => {
+                give_way();
                 self.asked = asked.unwrap_or_default();
                 self.publish(built, objects, start);
             }

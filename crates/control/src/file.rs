@@ -26,6 +26,7 @@ use scan::{FileId, Scan, Stamp, Unreachable, holds_configuration, is_volume_link
 pub use scan::{MAX_DEPTH, MAX_FILES};
 pub use watch::{Hint, OnHint, Watch};
 
+use crate::priority::give_way;
 use crate::readers::shared_out;
 use crate::settle::{Settle, SettleTimes};
 use crate::store::{Change, Update};
@@ -60,6 +61,8 @@ pub struct FileSource {
     settle: Settle,
     dirty: Dirty,
     known: BTreeMap<FileId, Known>,
+    /// Known files that are blank or away without being believed, and since when.
+    doubts: BTreeMap<FileId, Instant>,
     unreachable: Vec<Unreachable>,
     next_rescan: Option<Instant>,
     hasher: RandomState,
@@ -107,8 +110,6 @@ struct Known {
     stamp: Option<Stamp>,
     /// Of the content given out; `None` if it was blank or could not be read.
     digest: Option<u64>,
-    /// Since when it is blank or away without being believed.
-    doubt: Option<Instant>,
 }
 
 /// What a look at a file yields.
@@ -144,6 +145,7 @@ impl FileSource {
             settle: Settle::new(times),
             dirty: Dirty { everything: true, ..Dirty::default() },
             known: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             unreachable: Vec::new(),
             next_rescan: None,
             hasher: RandomState::new(),
@@ -205,7 +207,7 @@ impl FileSource {
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let held = self.dirty.open.values().map(|written| *written + HELD_OPEN).min();
-        let doubt = self.known.values().filter_map(|known| known.doubt).min().map(|since| since + DOUBT);
+        let doubt = self.doubts.values().min().map(|since| *since + DOUBT);
         let rescan = self.next_rescan?;
         [self.settle.due(), held, doubt].into_iter().flatten().chain([rescan]).min()
     }
@@ -227,7 +229,7 @@ impl FileSource {
         }
         let files = std::mem::take(&mut self.dirty.files);
         let ids: Vec<_> = files.iter().flat_map(|path| self.ids(path)).collect();
-        ids.iter().filter_map(|id| self.look(id, now)).collect()
+        ids.iter().inspect(|_| give_way()).filter_map(|id| self.look(id, now)).collect()
     }
 
     /// Paths that cannot be looked at, as of the last full look: `(name, reason)`.
@@ -293,7 +295,7 @@ impl FileSource {
 
     /// Whether nobody is writing to the file, and it does not look as it was last seen, as far as that is known.
     fn is_to_be_read(&self, id: &FileId, stamp: Option<Stamp>) -> bool {
-        let as_seen = |known: &Known| known.stamp == stamp && known.doubt.is_none();
+        let as_seen = |known: &Known| known.stamp == stamp && !self.doubts.contains_key(id);
         let is_as_seen = stamp.is_some() && self.known.get(id).is_some_and(as_seen);
         !is_as_seen && !self.dirty.open.contains_key(&id.path)
     }
@@ -315,8 +317,8 @@ impl FileSource {
             }
             Content::Gone => self.gone(id, now, false),
             Content::Unreadable(reason) => {
-                let known = Known { stamp: None, digest: None, doubt: None };
-                self.known.insert(id.clone(), known);
+                self.doubts.remove(id);
+                self.known.insert(id.clone(), Known { stamp: None, digest: None });
                 Some(self.update(id, Change::Unreadable(reason)))
             }
         }
@@ -325,29 +327,31 @@ impl FileSource {
     fn take(&mut self, id: &FileId, text: String, stamp: Stamp, now: Instant) -> Option<Update> {
         let blank = text.trim().is_empty();
         let digest = (!blank).then(|| self.hasher.hash_one(&text));
-        let Some(known) = self.known.get_mut(id) else {
-            self.known.insert(id.clone(), Known { stamp: Some(stamp), digest, doubt: None });
-            return Some(self.update(id, Change::Text(text)));
-        };
-        if blank && known.digest.is_some() && !known.doubted(now) {
+        let before = self.known.get(id).map(|known| (known.digest, known.stamp.is_some()));
+        if blank && matches!(before, Some((Some(_), _))) && !self.doubted(id, now) {
             return None;
         }
-        let same = known.digest == digest && known.stamp.is_some();
-        *known = Known { stamp: Some(stamp), digest, doubt: None };
-        (!same).then(|| self.update(id, Change::Text(text)))
+        self.doubts.remove(id);
+        self.known.insert(id.clone(), Known { stamp: Some(stamp), digest });
+        (before != Some((digest, true))).then(|| self.update(id, Change::Text(text)))
     }
 
     fn gone(&mut self, id: &FileId, now: Instant, certain: bool) -> Option<Update> {
-        let known = self.known.get_mut(id)?;
-        if !certain && !known.doubted(now) {
+        if !self.known.contains_key(id) || !certain && !self.doubted(id, now) {
             return None;
         }
+        self.doubts.remove(id);
         self.known.remove(id);
         Some(self.update(id, Change::Gone))
     }
 
+    /// Doubts from `now` on what is seen, and tells whether the doubt has lasted long enough to believe it.
+    fn doubted(&mut self, id: &FileId, now: Instant) -> bool {
+        now >= *self.doubts.entry(id.clone()).or_insert(now) + DOUBT
+    }
+
     fn doubts_end(&self, now: Instant) -> bool {
-        self.known.values().filter_map(|known| known.doubt).any(|since| since + DOUBT <= now)
+        self.doubts.values().any(|since| *since + DOUBT <= now)
     }
 
     /// Whether `path` is a root, stands below one or holds one, or is the link by which a mounted volume changes
@@ -417,13 +421,6 @@ impl Dirty {
         let before = self.open.len();
         self.open.retain(|_, written| *written + HELD_OPEN > now);
         self.open.len() != before
-    }
-}
-
-impl Known {
-    /// Doubts from `now` on what is seen, and tells whether the doubt has lasted long enough to believe it.
-    fn doubted(&mut self, now: Instant) -> bool {
-        now >= *self.doubt.get_or_insert(now) + DOUBT
     }
 }
 

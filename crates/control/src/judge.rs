@@ -12,15 +12,13 @@ use std::time::{Duration, Instant};
 use portcullis_compile::{Diagnostic, Environment, Objects, compile};
 
 use crate::cluster::Edition;
+use crate::priority::stand_back;
 
 /// So many objects are judged at once: it takes a few milliseconds.
 pub(crate) const JUDGED_AT_ONCE: usize = 500;
 
 /// After a judgement, so many times as long as it took passes before the next one begins.
 const REST: u32 = 9;
-
-/// What a judging thread gives up of its priority: all of it. On Linux this concerns the thread alone.
-const LOWEST: i32 = 19;
 
 /// Longest rest, should a clock have misled it.
 const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -72,8 +70,8 @@ impl Judge {
         let due = self.due(now).is_some_and(|due| due <= now);
         let Some(job) = self.waiting.take_if(|_| due) else { return };
         let work = move || {
-            // Whoever has something else to do comes first; where the system refuses, it is as it was.
-            let _ = rustix::process::nice(LOWEST);
+            // Whoever has something else to do comes first.
+            stand_back();
             let verdict = judge(&job);
             // The verdict makes room for the next job, so this one's objects go first.
             drop(job);

@@ -19,6 +19,7 @@ mod lease;
 pub mod live;
 pub mod notice;
 pub mod once;
+mod priority;
 mod readers;
 pub mod referenced;
 mod report;

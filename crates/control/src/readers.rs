@@ -2,6 +2,8 @@
 
 use std::thread::ScopedJoinHandle;
 
+use crate::priority::give_way;
+
 /// So many are worth several threads.
 const WORTH_THREADS: usize = 256;
 
@@ -12,7 +14,7 @@ const MAX_THREADS: usize = 4;
 pub(crate) fn shared_out<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     if all.len() < WORTH_THREADS || threads == 1 {
-        return all.iter().map(work).collect();
+        return all.iter().map(work).inspect(|_| give_way()).collect();
     }
     let work = &work;
     let share = all.len().div_ceil(threads);

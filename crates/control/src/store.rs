@@ -7,6 +7,7 @@ use portcullis_api::{Code, Finding, Kind, Loaded, Object, ObjectRef, Severity, l
 use portcullis_compile::Objects;
 
 use crate::notice::Notice;
+use crate::priority::give_way;
 use crate::readers::shared_out;
 
 /// News from a source.
@@ -70,6 +71,7 @@ impl Store {
         let loaded = shared_out(&updates, read);
         for (update, loaded) in updates.into_iter().zip(loaded) {
             self.take(update, loaded);
+            give_way();
         }
     }
 

@@ -10,6 +10,7 @@ use portcullis_bench_load::machine::cpu;
 use super::traffic::{self, RATE, pause};
 use super::{Stage, probe};
 use crate::client::Client;
+use crate::dialect::File;
 use crate::dialect::portcullis::with_members;
 use crate::estate::{Estate, Question, Shape};
 use crate::figures::{Figure, Figures};
@@ -30,35 +31,54 @@ pub(crate) fn run(stage: &Stage, choice: &Choice, hosts: usize) -> Result<Figure
     let questions: Vec<Question> = (0..ASKED).map(|number| estate.question(number, false)).collect();
     // Each of the hosts' endpoints gets its connection.
     traffic::under(subject.plain(), &questions, RATE, || pause(stage.extent.phase / 4))?;
-    let ((), mut quiet) = traffic::under(subject.plain(), &questions, RATE, || pause(stage.extent.phase))?;
+    let length = stage.extent.phase;
+    // The files are written there, too, on the core of the load.
+    let (written, mut quiet) = traffic::under(subject.plain(), &questions, RATE, || {
+        keep_changing(&estate, 0, length, |files| {
+            subject.draft(files)?;
+            subject.change_nothing(files)
+        })
+    })?;
     let (before, begun) = (cpu::nanoseconds(subject.process())?, Instant::now());
     let changes = || {
-        let mut count = 0_usize;
-        while begun.elapsed() < stage.extent.phase {
-            let site = &estate.sites[ASKED + count % (hosts - ASKED)];
-            let left = MEMBERS - (count / (hosts - ASKED) + 1) % 2;
-            let files = [with_members(site, &estate.members[..left])];
-            subject.draft(&files)?;
-            subject.change(&files)?;
-            count += 1;
-            interrupt::look()?;
-            let due = begun + EVERY * u32::try_from(count)?;
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
-        let took = begun.elapsed();
+        let changed = keep_changing(&estate, written, length, |files| {
+            subject.draft(files)?;
+            subject.change(files).map(drop)
+        })?;
+        let rate = changed as f64 / begun.elapsed().as_secs_f64();
         // What came last is seen last.
-        Ok((
-            count,
-            took,
-            probe::alter(choice, &subject, &mut estate, &mut Client::strangers(subject.plain()), 1)?,
-        ))
+        let mut client = Client::strangers(subject.plain());
+        Ok((rate, probe::alter(choice, &subject, &mut estate, &mut client, 1)?))
     };
-    let ((count, took, lag), mut changing) = traffic::under(subject.plain(), &questions, RATE, changes)?;
-    let spent = cpu::nanoseconds(subject.process())?.saturating_sub(before);
+    let ((rate, lag), mut changing) = traffic::under(subject.plain(), &questions, RATE, changes)?;
+    let spent = cpu::nanoseconds(subject.process())?.saturating_sub(before) as f64;
     let mut figures = Figures::default();
-    figures.add(Figure::ChangesPerSecond, count as f64 / took.as_secs_f64());
+    figures.add(Figure::ChangesPerSecond, rate);
     figures.add_ms(Figure::LagMs, lag);
-    figures.add(Figure::CpuPercent, spent as f64 / begun.elapsed().as_nanos() as f64 * 100.0);
+    figures.add(Figure::CpuPercent, spent / begun.elapsed().as_nanos() as f64 * 100.0);
     traffic::tell(&mut figures, &mut quiet, &mut changing)?;
     Ok(figures)
+}
+
+/// Gives `change` the file of one host after another whose endpoints are other ones than before, from the `from`th on,
+/// for `length`. Gives how many there were.
+fn keep_changing(
+    estate: &Estate<'_>,
+    from: usize,
+    length: Duration,
+    change: impl Fn(&[File]) -> Result<()>,
+) -> Result<usize> {
+    let changeable = estate.sites.len() - ASKED;
+    let begun = Instant::now();
+    let mut count = 0_usize;
+    while begun.elapsed() < length {
+        let (round, place) = ((from + count) / changeable, (from + count) % changeable);
+        let left = MEMBERS - (round + 1) % 2;
+        change(&[with_members(&estate.sites[ASKED + place], &estate.members[..left])])?;
+        count += 1;
+        interrupt::look()?;
+        let due = begun + EVERY * u32::try_from(count)?;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    Ok(count)
 }

@@ -47,7 +47,7 @@ const WHOLE: (u32, Extent) = (
 const QUICK: (u32, Extent) = (
     1,
     Extent {
-        settled: Duration::from_secs(1),
+        settled: Duration::from_secs(2),
         samples: 3,
         requests: 3_000,
         additions: (300, 20),

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_api::Severity;
-use portcullis_compile::{Built, Compiler, Environment, Objects, referenced_files};
+use portcullis_compile::{Built, Compiler, Environment, Objects, Work, referenced_files};
 use portcullis_snapshot::cell::Publisher;
 use tokio::sync::watch as signal;
 
@@ -37,6 +37,9 @@ const EVENTS: usize = 1024;
 
 /// The control thread waits no longer than this for an event, in case a clock misled it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Memory that was needed for much work is given back so long after it: the allocator keeps it for a second.
+const TIDY_AFTER: Duration = Duration::from_millis(1_100);
 
 /// What the control plane works with.
 pub struct Config {
@@ -116,6 +119,7 @@ impl Controller {
             asked: Vec::new(),
             said: Said::default(),
             stale: true,
+            tidy: None,
         };
         let thread =
             std::thread::Builder::new().name("control".to_owned()).spawn(move || worker.run(&received))?;
@@ -200,6 +204,8 @@ struct Worker {
     said: Said,
     /// Whether the snapshot published last is out of date.
     stale: bool,
+    /// When memory is to be given back.
+    tidy: Option<Instant>,
 }
 
 impl Worker {
@@ -217,8 +223,21 @@ impl Worker {
                 }
             }
             self.begin_judging();
+            self.tidy_up(Instant::now());
             if !self.wait(events) {
                 return;
+            }
+        }
+    }
+
+    /// Gives back, a while after much work, the memory that was needed for it. The allocator keeps it for some time, and
+    /// then looks at it when there is something to do: a thread ends.
+    fn tidy_up(&mut self, now: Instant) {
+        if self.tidy.take_if(|due| *due <= now).is_some() {
+            let thread = std::thread::Builder::new().name("tidy".to_owned());
+            if let Ok(thread) = thread.spawn(|| {}) {
+                // It does nothing, so it does not panic.
+                let _ = thread.join();
             }
         }
     }
@@ -248,7 +267,7 @@ impl Worker {
             let left = match self.files.due() {
                 Some(due) => {
                     let others = self.referenced.due().into_iter().chain(self.judge.due(now));
-                    let others = others.chain(self.cluster.as_ref().and_then(Cluster::due));
+                    let others = others.chain(self.cluster.as_ref().and_then(Cluster::due)).chain(self.tidy);
                     let due = others.fold(due, Instant::min);
                     due.saturating_duration_since(now).min(LONGEST_WAIT)
                 }
@@ -272,6 +291,7 @@ impl Worker {
                 }
                 Ok(Event::Judged(verdict)) => {
                     self.judge.finish(verdict.took, Instant::now());
+                    self.tidy = Some(Instant::now() + TIDY_AFTER);
                     let report = (*self.status.report()).clone();
                     self.take(verdict, report);
                     return true;
@@ -333,6 +353,9 @@ impl Worker {
         let Built { snapshot, wanted_names, dns_refresh_rate, work } = built;
         let compile_time = start.elapsed();
         let generation = self.publisher.publish(snapshot);
+        if work == Work::Whole {
+            self.tidy = Some(Instant::now() + TIDY_AFTER);
+        }
         let edition = self.cluster.as_mut().map(|cluster| {
             cluster.pace(compile_time);
             cluster.served(generation)

@@ -48,13 +48,16 @@ pub(super) fn endpoints<'a>(
     let members: Vec<_> = all.iter().map(|(_, member)| *member).collect();
     let grouped = grouped(&members);
     let built = all.into_iter().map(|(address, member)| Arc::new(endpoint(address, member)));
-    match grouped {
+    let mut endpoints = match grouped {
         None => Endpoints::alike(built.collect()),
         Some((layout, places)) => {
             let kept = built.zip(places).filter_map(|(endpoint, place)| place.map(|_| endpoint));
             Endpoints { all: kept.collect(), layout: Some(layout) }
         }
-    }
+    };
+    // Collected where the members were, which are larger.
+    endpoints.all.shrink_to_fit();
+    endpoints
 }
 
 /// The addresses that `name` stands for, sorted.

@@ -28,7 +28,7 @@ use crate::workload::Workload;
 
 pub use figures::{Metric, Spread};
 pub use load::tls;
-pub use report::{Bar, Places, Report, compare, described, plot};
+pub use report::{Bar, Places, Report, Run, compare, plot};
 pub use subject::{Choice, end, last_lines};
 
 /// What is measured, and how thoroughly.
@@ -99,7 +99,7 @@ impl Bench {
         for (number, choice) in self.plan.choices.iter().enumerate() {
             match choice.start(&self.site, self.cores.subject) {
                 Ok(subject) => {
-                    self.report.add_subject(choice);
+                    self.report.run.add(choice);
                     self.running.insert(number, subject);
                 }
                 Err(error) if number == 0 => {

@@ -3,6 +3,7 @@
 mod baseline;
 mod plot;
 mod readme;
+mod run;
 mod table;
 
 use std::collections::BTreeMap;
@@ -14,36 +15,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::Plan;
 use crate::figures::{Figures, Metric, Spread};
-use crate::machine::host::{self, Host};
 use crate::subject::Choice;
 use crate::workload::{WORKLOADS, Workload};
 
 pub use baseline::compare;
 pub use plot::{Bar, plot};
-pub use table::described;
+pub use run::Run;
 
 /// All that a run gave. This is what is kept as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// What was measured.
-    pub(crate) commit: String,
-    /// When.
-    pub(crate) date: String,
-    /// Where.
-    pub(crate) host: Host,
-    /// How many processes wanted to run there in the minute before the start.
-    pub(crate) load_before: f64,
-    /// The workloads' filter.
-    pub(crate) only: Option<String>,
-    /// Whether the run was a short one.
-    pub(crate) quick: bool,
-    /// How the gateway was built.
-    #[serde(default)]
-    pub(crate) built: String,
-    pub(crate) rounds: u32,
+    /// What it was.
+    #[serde(flatten)]
+    pub(crate) run: Run,
     /// Idle connections, where there were some.
     pub(crate) connections: u64,
-    pub(crate) subjects: Vec<SubjectEntry>,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -69,13 +55,6 @@ impl Places {
     }
 }
 
-/// A subject, as kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct SubjectEntry {
-    pub(crate) name: String,
-    pub(crate) version: String,
-}
-
 /// What one subject did under one workload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Row {
@@ -99,22 +78,10 @@ impl Report {
     /// Nothing yet.
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
-            commit: host::commit(),
-            date: host::date(),
-            host: Host::this(),
-            load_before: host::load(),
-            only: plan.only.clone(),
-            quick: plan.quick,
-            built: plan.built.clone(),
-            rounds: plan.rounds,
+            run: Run::new(plan.only.as_deref(), plan.quick, &plan.built, plan.rounds),
             connections: plan.connections,
-            subjects: Vec::new(),
             rows: Vec::new(),
         }
-    }
-
-    pub(crate) fn add_subject(&mut self, choice: &Choice) {
-        self.subjects.push(SubjectEntry { name: choice.name.clone(), version: choice.version() });
     }
 
     /// Adds a run.
@@ -189,15 +156,15 @@ impl Report {
     /// When a file cannot be written.
     pub fn write(&self, places: &Places, keep: bool) -> Result<()> {
         fs::create_dir_all(&places.results).context("the folder for results")?;
-        let name = self.only.as_deref().unwrap_or("all");
+        let name = self.run.only.as_deref().unwrap_or("all");
         write(&places.results.join(format!("{name}.json")), &self.json()?)?;
         if keep {
-            let folder = places.baselines.join(self.host.slug());
+            let folder = places.baselines.join(self.run.host.slug());
             fs::create_dir_all(&folder).context("the folder for baselines")?;
-            let day = self.date.split('T').next().unwrap_or_default();
-            write(&folder.join(format!("{day}-{}-{name}.json", self.commit)), &self.json()?)?;
+            let file = format!("{}-{}-{name}.json", self.run.day(), self.run.commit);
+            write(&folder.join(file), &self.json()?)?;
         }
-        if self.only.is_some() {
+        if self.run.only.is_some() {
             return Ok(());
         }
         write(&places.results.join("table.md"), &self.page())?;

@@ -6,8 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use portcullis_bench_load::machine::host::{self, Host};
-use portcullis_bench_load::{Bar, Choice, Spread, described, plot};
+use portcullis_bench_load::{Bar, Choice, Run, Spread, plot};
 use serde::Serialize;
 
 use crate::Plan;
@@ -38,30 +37,13 @@ const PLOTTED: [(&str, Figure); 4] = [
     ("certs-10000", Figure::HandshakeUs),
     ("probe-1000", Figure::MedianMs),
 ];
-/// With more of its own to do, a machine measures nothing.
-const BUSY: f64 = 1.0;
 
 /// All that a run gave.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    commit: String,
-    date: String,
-    host: Host,
-    /// How many processes wanted to run there in the minute before the start.
-    load_before: f64,
-    only: Option<String>,
-    quick: bool,
-    /// How the gateway was built.
-    built: String,
-    rounds: u32,
-    subjects: Vec<Entry>,
+    #[serde(flatten)]
+    run: Run,
     rows: Vec<Row>,
-}
-
-#[derive(Debug, Serialize)]
-struct Entry {
-    name: String,
-    version: String,
 }
 
 /// What one subject did in one scenario.
@@ -79,19 +61,9 @@ struct Row {
 impl Report {
     /// Nothing yet.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let entry = |choice: &Choice| Entry { name: choice.name.clone(), version: choice.version() };
-        Self {
-            commit: host::commit(),
-            date: host::date(),
-            host: Host::this(),
-            load_before: host::load(),
-            only: plan.only.clone(),
-            quick: plan.quick,
-            built: plan.built.clone(),
-            rounds: plan.rounds,
-            subjects: plan.choices.iter().map(entry).collect(),
-            rows: Vec::new(),
-        }
+        let mut run = Run::new(plan.only.as_deref(), plan.quick, &plan.built, plan.rounds);
+        plan.choices.iter().for_each(|choice| run.add(choice));
+        Self { run, rows: Vec::new() }
     }
 
     /// Adds a round, or why there is none.
@@ -139,7 +111,7 @@ impl Report {
         let results = root.join("bench/results");
         fs::create_dir_all(&results).context("the folder for results")?;
         let json = serde_json::to_string_pretty(self)? + "\n";
-        let Some(only) = &self.only else {
+        let Some(only) = &self.run.only else {
             fs::write(results.join("scale.json"), json).context("scale.json")?;
             for (scenario, figure) in PLOTTED {
                 let file = results.join(format!("scale-{scenario}.svg"));
@@ -148,29 +120,6 @@ impl Report {
             return fs::write(results.join("scale.md"), self.to_string()).context("scale.md");
         };
         fs::write(results.join(format!("scale-{only}.json")), json).context("the results")
-    }
-
-    fn origin(&self) -> String {
-        let quick = if self.quick { "quick run, " } else { "" };
-        let busy = if self.load_before > BUSY {
-            format!(
-                " The machine was busy with other things (load {:.0}): a first look, no more.",
-                self.load_before
-            )
-        } else {
-            String::new()
-        };
-        let named = |entry: &Entry| described(&entry.name, &entry.version, &self.built);
-        format!(
-            "Measured on {} at commit `{}`: {quick}{} rounds, {}, {} cores, {}.{busy}\n{}.",
-            self.date.split('T').next().unwrap_or_default(),
-            self.commit,
-            self.rounds,
-            self.host.cpu,
-            self.host.cores,
-            self.host.kernel,
-            self.subjects.iter().map(named).collect::<Vec<_>>().join(", ")
-        )
     }
 
     fn plot(&self, scenario: &str, figure: Figure) -> String {
@@ -186,8 +135,8 @@ impl Report {
 
     /// A column for each subject, a row for each figure that matters most.
     fn overview(&self) -> String {
-        let names: Vec<&str> = self.subjects.iter().map(|entry| entry.name.as_str()).collect();
-        let mut out = format!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
+        let names: Vec<&str> = self.run.subjects().collect();
+        let mut out = self.run.columns();
         for (scenario, figure) in OVERVIEW {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.scenario == scenario).collect();
             if rows.is_empty() {
@@ -249,7 +198,8 @@ impl Row {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "# Large configurations\n\n{}\n\n{}\n", self.origin(), self.overview())?;
+        let (origin, versions) = (self.run.origin(""), self.run.versions());
+        write!(out, "# Large configurations\n\n{origin}\n{versions}.\n\n{}\n", self.overview())?;
         let measured = |scenario: &&Scenario| self.rows.iter().any(|row| row.scenario == scenario.name);
         for scenario in SCENARIOS.iter().filter(measured) {
             write!(out, "\n## {}\n\n{}.\n\n{}\n", scenario.name, scenario.about, self.table(scenario))?;

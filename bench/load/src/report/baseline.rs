@@ -21,14 +21,14 @@ pub fn compare(places: &Places) -> Result<String> {
     let newest = found.pop().context("no results: run `cargo xtask bench` first")?;
     let new = Report::read(&newest)?;
     let mut kept = Vec::new();
-    for file in files(&places.baselines.join(new.host.slug())) {
+    for file in files(&places.baselines.join(new.run.host.slug())) {
         kept.push(Report::read(&file)?);
     }
-    kept.retain(|kept| kept.only == new.only || kept.only.is_none());
+    kept.retain(|kept| kept.run.only == new.run.only || kept.run.only.is_none());
     // Not older results beside themselves, if there is something else.
-    kept.sort_by(|one, other| one.date.cmp(&other.date));
-    let Some(old) = kept.iter().rfind(|kept| kept.date != new.date) else {
-        return Ok(format!("There is no other baseline for this host ({}).", new.host.slug()));
+    kept.sort_by(|one, other| one.run.date.cmp(&other.run.date));
+    let Some(old) = kept.iter().rfind(|kept| kept.run.date != new.run.date) else {
+        return Ok(format!("There is no other baseline for this host ({}).", new.run.host.slug()));
     };
     Ok(moved(old, &new))
 }
@@ -47,7 +47,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn moved(old: &Report, new: &Report) -> String {
     let mut out = format!(
         "From {} ({}) to {} ({}); a line for each median that moved beyond the spread of both:",
-        old.commit, old.date, new.commit, new.date
+        old.run.commit, old.run.date, new.run.commit, new.run.date
     );
     let mut lines = 0;
     for workload in new.workloads() {
@@ -115,8 +115,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let places = Places::of(root.path());
         let mut old = report(&[1.5]);
-        old.date = "2026-01-02T03:04:05Z".to_owned();
-        let folder = places.baselines.join(old.host.slug());
+        old.run.date = "2026-01-02T03:04:05Z".to_owned();
+        let folder = places.baselines.join(old.run.host.slug());
         for (folder, name, text) in [
             (&folder, "old.json", old.json().unwrap()),
             (&places.results, "all.json", report(&[3.0]).json().unwrap()),

@@ -31,5 +31,5 @@ fn part(report: &Report) -> String {
         .filter(|name| measured.contains(name))
         .map(|name| format!("\n![{name}](bench/results/{name}.svg)"))
         .collect();
-    format!("{} {}.\n\n{}\n{plots}", report.origin(), report.versions(), report.overview())
+    format!("{} {}.\n\n{}\n{plots}", report.origin(), report.run.versions(), report.overview())
 }

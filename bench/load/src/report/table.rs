@@ -10,49 +10,19 @@ use crate::workload::Workload;
 const OTHERS: [Metric; 5] =
     [Metric::PerSecond, Metric::P50Us, Metric::P99Us, Metric::P999Us, Metric::CpuPercent];
 
-/// The subject that this tree makes.
-const GATEWAY: &str = "portcullis";
 /// What is no proxy, and cannot win.
 const FLOOR: &str = "forwarder";
-/// With more of its own to do, a machine measures nothing.
-const BUSY: f64 = 1.0;
-
-/// A subject and its version; of the gateway also how it was built.
-pub fn described(name: &str, version: &str, built: &str) -> String {
-    match built {
-        built if name == GATEWAY && !built.is_empty() => format!("{name} {version} ({built})"),
-        _ => format!("{name} {version}"),
-    }
-}
 
 impl Report {
     /// One line for where it comes from.
     pub(super) fn origin(&self) -> String {
-        let quick = if self.quick { "quick run, " } else { "" };
-        let rounds = self.rounds;
-        let day = self.date.split('T').next().unwrap_or_default();
-        let busy = match self.load_before {
-            load if load > BUSY => {
-                format!(" The machine was busy with other things (load {load:.0}): a first look, no more.")
-            }
-            _ => String::new(),
-        };
-        format!(
-            "Measured on {day} at commit `{}`: {quick}{rounds} rounds, {} idle connections, {}, {} cores, {}.{busy}",
-            self.commit, self.connections, self.host.cpu, self.host.cores, self.host.kernel
-        )
-    }
-
-    /// The subjects and their versions.
-    pub(super) fn versions(&self) -> String {
-        let named = |entry: &super::SubjectEntry| described(&entry.name, &entry.version, &self.built);
-        self.subjects.iter().map(named).collect::<Vec<_>>().join(", ")
+        self.run.origin(&format!("{} idle connections, ", self.connections))
     }
 
     /// A row for each workload, a column for each subject; the least of a row is bold, the floor left aside.
     pub(super) fn overview(&self) -> String {
-        let names: Vec<&str> = self.subjects.iter().map(|entry| entry.name.as_str()).collect();
-        let mut out = format!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
+        let names: Vec<&str> = self.run.subjects().collect();
+        let mut out = self.run.columns();
         for workload in self.workloads() {
             let proxies = self.of(workload.name).into_iter().filter(|row| row.subject != FLOOR);
             let medians = proxies.filter_map(|row| row.spread(workload.chief));
@@ -67,7 +37,7 @@ impl Report {
     /// Everything: origin, overview, a table for each workload.
     pub(super) fn page(&self) -> String {
         let mut out =
-            format!("# Results\n\n{}\n{}.\n\n{}\n", self.origin(), self.versions(), self.overview());
+            format!("# Results\n\n{}\n{}.\n\n{}\n", self.origin(), self.run.versions(), self.overview());
         for workload in self.workloads() {
             let _ =
                 write!(out, "\n## {}\n\n{}.\n\n{}\n", workload.name, workload.about, self.details(workload));

@@ -101,6 +101,8 @@ def check(port):
         assert next(answers) == str(number).encode() and sent[-1] == number
         turn.release()
     assert next(answers, None) is None
+    # The end of this call is told to the server, too, and would be taken for that of the next one.
+    assert CANCELLED.wait(10), "the server is not told of the end"
 
     # A deadline ends the call on both sides.
     CANCELLED.clear()

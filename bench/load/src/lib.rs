@@ -28,7 +28,7 @@ use crate::workload::Workload;
 
 pub use figures::{Metric, Spread};
 pub use load::tls;
-pub use report::{Bar, Places, Report, Run, compare, plot};
+pub use report::{Bar, Places, Report, Run, compare, plot, redraw};
 pub use subject::{Choice, end, last_lines};
 
 /// What is measured, and how thoroughly.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use portcullis_bench_load::{Choice, Places, Plan, compare, run};
+use portcullis_bench_load::{Choice, Places, Plan, compare, redraw, run};
 
 /// Measures what work costs.
 #[derive(Parser)]
@@ -42,6 +42,9 @@ struct Arguments {
     /// Measures nothing, and compares the newest results of this tree with this host's baseline.
     #[arg(long, value_name = "ROOT", conflicts_with = "subjects")]
     compare: Option<PathBuf>,
+    /// Measures nothing, and writes table, plots and README of this tree anew from its newest whole results.
+    #[arg(long, value_name = "ROOT", conflicts_with_all = ["subjects", "compare"])]
+    redraw: Option<PathBuf>,
 }
 
 /// What a quick run is: rounds, milliseconds, connections.
@@ -51,6 +54,10 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(root) = &arguments.compare {
         println!("{}", compare(&Places::of(root))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(root) = &arguments.redraw {
+        redraw(&Places::of(root))?;
         return Ok(ExitCode::SUCCESS);
     }
     let thorough = (arguments.rounds, arguments.milliseconds, arguments.connections);

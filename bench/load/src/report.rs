@@ -167,12 +167,25 @@ impl Report {
         if self.run.only.is_some() {
             return Ok(());
         }
+        self.show(places)
+    }
+
+    /// Writes table, plots and README.
+    fn show(&self, places: &Places) -> Result<()> {
         write(&places.results.join("table.md"), &self.page())?;
         for workload in self.workloads() {
             write(&places.results.join(format!("{}.svg", workload.name)), &plot::svg(self, workload))?;
         }
         readme::refresh(&places.readme, self)
     }
+}
+
+/// Writes table, plots and README anew from the newest whole results, as when these are told in other words.
+///
+/// # Errors
+/// When there are none, or a file cannot be written.
+pub fn redraw(places: &Places) -> Result<()> {
+    Report::read(&places.results.join("all.json"))?.show(places)
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

@@ -7,8 +7,10 @@ use crate::subject::Choice;
 
 /// The subject that this tree makes.
 const GATEWAY: &str = "portcullis";
-/// With more of its own to do, a machine measures nothing.
-const BUSY: f64 = 1.0;
+/// Of so much load a machine that measures at once is told: its build, or the run before, may have been part of it.
+const LOADED: f64 = 0.5;
+/// With more of its own to do than the two cores of a measurement can, a machine measures nothing.
+const BUSY: f64 = 2.0;
 
 /// What was measured, when, where and how long.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,6 +79,7 @@ impl Run {
             load if load > BUSY => {
                 format!(" The machine was busy with other things (load {load:.0}): a first look, no more.")
             }
+            load if load > LOADED => format!(" Load in the minute before it: {load:.1}."),
             _ => String::new(),
         };
         format!(

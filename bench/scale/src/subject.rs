@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,6 @@ use portcullis_bench_load::machine::cores::open_files;
 use portcullis_bench_load::{Choice, end, last_lines};
 use portcullis_tests::gateway::Held;
 use portcullis_tests::process::signal;
-use std::path::PathBuf;
-
 use tempfile::TempDir;
 
 use crate::dialect::{Dialect, File, Place};

@@ -101,8 +101,8 @@ impl Default for Compiler {
 }
 
 impl Compiler {
-    /// Calls `between` between two pieces of the work on a change: each takes about a millisecond, and others may
-    /// be waiting for the core.
+    /// Calls `between` between pieces of the work on a change: of those that grow with it, each takes about half a
+    /// millisecond, and others may be waiting for the core.
     #[must_use]
     pub fn new(between: fn()) -> Self {
         Self { memo: None, between }

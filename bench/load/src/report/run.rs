@@ -7,7 +7,7 @@ use crate::subject::Choice;
 
 /// The subject that this tree makes.
 const GATEWAY: &str = "portcullis";
-/// Of so much load a machine that measures at once is told: its build, or the run before, may have been part of it.
+/// More load than this is told. It need not be other things: the bench's own build, or a run before, may be part of it.
 const LOADED: f64 = 0.5;
 /// With more of its own to do than the two cores of a measurement can, a machine measures nothing.
 const BUSY: f64 = 2.0;

@@ -15,6 +15,7 @@ use crate::dialect::portcullis::with_members;
 use crate::estate::{Estate, Question, Shape};
 use crate::figures::{Figure, Figures};
 use crate::interrupt;
+use crate::subject::Subject;
 
 /// Endpoints of each service.
 const MEMBERS: usize = 5;
@@ -33,18 +34,13 @@ pub(crate) fn run(stage: &Stage, choice: &Choice, hosts: usize) -> Result<Figure
     traffic::under(subject.plain(), &questions, RATE, || pause(stage.extent.phase / 4))?;
     let length = stage.extent.phase;
     // The files are written there, too, on the core of the load.
-    let (written, mut quiet) = traffic::under(subject.plain(), &questions, RATE, || {
-        keep_changing(&estate, 0, length, |files| {
-            subject.draft(files)?;
-            subject.change_nothing(files)
-        })
+    let (_, mut quiet) = traffic::under(subject.plain(), &questions, RATE, || {
+        keep_changing(&subject, &estate, length, Subject::change_nothing)
     })?;
     let (before, begun) = (cpu::nanoseconds(subject.process())?, Instant::now());
     let changes = || {
-        let changed = keep_changing(&estate, written, length, |files| {
-            subject.draft(files)?;
-            subject.change(files).map(drop)
-        })?;
+        let changed =
+            keep_changing(&subject, &estate, length, |subject, files| subject.change(files).map(drop))?;
         let rate = changed as f64 / begun.elapsed().as_secs_f64();
         // What came last is seen last.
         let mut client = Client::strangers(subject.plain());
@@ -60,21 +56,22 @@ pub(crate) fn run(stage: &Stage, choice: &Choice, hosts: usize) -> Result<Figure
     Ok(figures)
 }
 
-/// Gives `change` the file of one host after another whose endpoints are other ones than before, from the `from`th on,
+/// Drafts the file of one host after another with other endpoints than before, and has `change` do something with it,
 /// for `length`. Gives how many there were.
 fn keep_changing(
+    subject: &Subject,
     estate: &Estate<'_>,
-    from: usize,
     length: Duration,
-    change: impl Fn(&[File]) -> Result<()>,
+    change: impl Fn(&Subject, &[File]) -> Result<()>,
 ) -> Result<usize> {
-    let changeable = estate.sites.len() - ASKED;
+    let sites = &estate.sites[ASKED..];
     let begun = Instant::now();
     let mut count = 0_usize;
     while begun.elapsed() < length {
-        let (round, place) = ((from + count) / changeable, (from + count) % changeable);
-        let left = MEMBERS - (round + 1) % 2;
-        change(&[with_members(&estate.sites[ASKED + place], &estate.members[..left])])?;
+        let left = MEMBERS - (count / sites.len() + 1) % 2;
+        let files = [with_members(&sites[count % sites.len()], &estate.members[..left])];
+        subject.draft(&files)?;
+        change(subject, &files)?;
         count += 1;
         interrupt::look()?;
         let due = begun + EVERY * u32::try_from(count)?;

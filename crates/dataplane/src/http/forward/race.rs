@@ -1,5 +1,6 @@
 //! Requests that came upon a kept connection while its upstream was ending it.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::http::h1::io::Reader;
@@ -46,22 +47,22 @@ pub(super) struct Beside<'a> {
 /// a broken pipe; a peer that read them and then closed sends no reset, and one that reset the connection instead of
 /// ending it is reported as such.
 pub(super) async fn had_ended(reader: &Reader, beside: Option<Beside<'_>>) -> bool {
-    let mut together = beside.as_ref().is_some_and(|it| it.pool.note_broken(it.standing));
-    let mut told = None;
+    if beside.as_ref().is_some_and(|it| it.pool.note_broken(it.standing)) {
+        return true;
+    }
     for wait in LOOKS {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        let error =
-            || reader.with_stream(|stream| stream.tcp().and_then(|tcp| tcp.take_error().ok().flatten()));
-        told = told.or_else(error);
-        together |= beside.as_ref().is_some_and(|it| it.pool.has_broken_beside(it.standing));
-        let ended = told.as_ref().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
-        if together || ended {
+        if beside.as_ref().is_some_and(|it| it.pool.has_broken_beside(it.standing)) {
             return true;
         }
-        if told.is_some() && beside.is_none() {
-            return false;
+        let error = reader.with_stream(|stream| stream.tcp().and_then(|tcp| tcp.take_error().ok().flatten()));
+        match error.map(|error| error.kind()) {
+            Some(ErrorKind::BrokenPipe) => return true,
+            // Nothing else comes.
+            Some(_) if beside.is_none() => return false,
+            _ => {}
         }
     }
     false
